@@ -1,0 +1,4 @@
+//! The measurement loop: search, compile, verify, time.
+
+pub mod gate;
+pub mod worker;

@@ -1,0 +1,1 @@
+//! `TuneJob` and `TuneTask` as Rust types, their validation, and the YAML generated from them.

@@ -1,0 +1,190 @@
+//! What a run found: the contents of `results.json`, of reports, and the source of CR status.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::kernel::Configuration;
+use crate::trial::Outcome;
+
+/// Everything a job found. The contents of `results.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JobResult {
+    /// Version of this format: 1.
+    pub version: u32,
+    /// Name of the job.
+    pub job: String,
+    /// Where it was measured.
+    pub device: Device,
+    /// The job's shares in percent, in the job's order.
+    pub shares: Vec<u8>,
+    /// One entry per kernel and problem, in the job's order.
+    pub tasks: Vec<TaskResult>,
+}
+
+/// Where times were taken. Results are only comparable where this is the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Device {
+    /// `cpu`, `cuda`, or `replay`, which is a simulation.
+    pub backend: String,
+    /// Product name, such as `AMD EPYC 7763` or `NVIDIA H200`.
+    pub product: String,
+    /// Compute units: CPUs or SMs.
+    pub units: u32,
+    /// Compute units behind each share, as read back from the device.
+    pub units_by_share: BTreeMap<u8, u32>,
+    /// Compiler and its version.
+    pub compiler: String,
+    /// What else a reader must know: the driver's version, a sandbox that the system could not give.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// What was found for one kernel and problem.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskResult {
+    /// Kernel name.
+    pub kernel: String,
+    /// Problem name.
+    pub problem: String,
+    /// How often it runs in one inference.
+    pub weight: i64,
+    /// Folder of its trial log, relative to the results file.
+    pub folder: String,
+    /// Raw combinations of parameter values.
+    pub raw: u64,
+    /// Combinations that satisfy every constraint.
+    pub valid: u64,
+    /// Trials made.
+    pub trials: u32,
+    /// Trials by outcome.
+    pub outcomes: BTreeMap<Outcome, u32>,
+    /// Whether outputs were verified.
+    pub verified: bool,
+    /// Why the search ended.
+    pub ended: Ended,
+    /// Search time in milliseconds.
+    pub search_ms: u64,
+    /// Time of the final quiet rounds in milliseconds.
+    pub finals_ms: u64,
+    /// The default configuration.
+    pub default: Configuration,
+    /// One entry per share, in the job's order; empty where no trial was `Ok`.
+    pub shares: Vec<ShareResult>,
+}
+
+/// Why a search ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ended {
+    /// `maxTrials` reached.
+    MaxTrials,
+    /// Every valid configuration was tried.
+    SpaceExhausted,
+    /// `stopAfterStale` trials without a better one.
+    Stale,
+    /// Interrupted: the run can be resumed.
+    Interrupted,
+}
+
+/// The winner at one share, from quiet, interleaved rounds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShareResult {
+    /// The share in percent.
+    pub share: u8,
+    /// The fastest configuration.
+    pub best: Timed,
+    /// The default configuration, if it is `Ok`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Timed>,
+    /// The share matrix's row of this served share: for every share, the winner tuned there, timed here.
+    pub served: Vec<Served>,
+    /// Every finalist of this share, fastest first.
+    pub finalists: Vec<Timed>,
+    /// The job's metrics of the best, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// A configuration and its time in quiet rounds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Timed {
+    /// Number of the trial.
+    pub trial: u32,
+    /// Its parameter values.
+    pub configuration: Configuration,
+    /// Median in nanoseconds.
+    pub time_ns: u64,
+    /// Half the width of the median's 95 % confidence interval, in percent of the median.
+    pub noise_percent: f64,
+    /// Samples behind the median.
+    pub samples: u32,
+}
+
+/// The winner of one share, timed at another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Served {
+    /// The share, in percent, whose winner it is.
+    pub tuned_at: u8,
+    /// Its median at the served share in nanoseconds; none where it failed there.
+    pub time_ns: Option<u64>,
+}
+
+impl ShareResult {
+    /// Baseline time over best time.
+    #[must_use]
+    pub fn speedup(&self) -> Option<f64> {
+        Some(self.baseline.as_ref()?.time_ns as f64 / self.best.time_ns as f64)
+    }
+
+    /// How much slower, as a ratio minus one, this share runs with the winner of another share.
+    #[must_use]
+    pub fn loss_with_choice_of(&self, tuned_at: u8) -> Option<f64> {
+        let served = self.served.iter().find(|s| s.tuned_at == tuned_at)?;
+        Some(served.time_ns? as f64 / self.best.time_ns as f64 - 1.0)
+    }
+}
+
+/// Sums over a job's tasks at one share: weight times time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Total {
+    /// The share in percent.
+    pub share: u8,
+    /// With the default configurations, in nanoseconds.
+    pub default_ns: u64,
+    /// With each task's winner, in nanoseconds.
+    pub best_ns: u64,
+    /// Tasks left out because the default or the winner has no time at this share.
+    pub left_out: u32,
+}
+
+impl JobResult {
+    /// The totals by weight at every share: the model's kernel time, default and tuned.
+    #[must_use]
+    pub fn totals(&self) -> Vec<Total> {
+        self.shares
+            .iter()
+            .map(|&share| {
+                let mut total = Total { share, default_ns: 0, best_ns: 0, left_out: 0 };
+                for task in &self.tasks {
+                    let timed = task.shares.iter().find(|s| s.share == share);
+                    let weight = u64::try_from(task.weight).unwrap_or(0);
+                    match timed.and_then(|s| Some((s.baseline.as_ref()?, &s.best))) {
+                        Some((baseline, best)) => {
+                            total.default_ns += weight * baseline.time_ns;
+                            total.best_ns += weight * best.time_ns;
+                        }
+                        None => total.left_out += 1,
+                    }
+                }
+                total
+            })
+            .collect()
+    }
+}
