@@ -1,5 +1,11 @@
 //! The kubectl plugin and local runs.
 
+pub mod args;
+pub mod commands;
+pub mod error;
 pub mod export;
+pub mod job;
+pub mod outcome;
+pub mod progress;
 pub mod report;
 pub mod table;

@@ -55,7 +55,8 @@ pub struct Trial {
     pub trial: u32,
     /// Its parameter values.
     pub configuration: Configuration,
-    /// How it ended: `Ok` if it was verified and timed at one share at least.
+    /// How it ended: `WrongAnswer` if it was wrong at any share, else `Ok` if it was verified and timed at
+    /// one share at least.
     pub outcome: Outcome,
     /// What went wrong, in the words of the compiler, the worker or the verification.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -86,9 +87,12 @@ pub struct Measurement {
 }
 
 impl Trial {
-    /// The time at a share (percent) in nanoseconds, if the trial was timed there.
+    /// The time at a share (percent) in nanoseconds, if the trial is `Ok` and was timed there.
     #[must_use]
     pub fn time_ns(&self, share: u8) -> Option<u64> {
+        if self.outcome != Outcome::Ok {
+            return None;
+        }
         self.measurements.iter().find(|m| m.share == share && m.outcome == Outcome::Ok)?.time_ns
     }
 }

@@ -1,0 +1,306 @@
+//! Compiling C candidates with the system's compiler into shared objects, once for all problems and shares.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use fractune_tuner::kernel::ElementType;
+use fractune_tuner::trial::Outcome;
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncReadExt;
+use tokio::process::Command;
+
+use crate::process::{Group, spawn_limited};
+
+/// The symbol of every artifact: `void fractune_call(void **arguments)`.
+pub const SYMBOL: &str = "fractune_call";
+
+/// A compiler that is flooding a disk is stopped at this size of a file.
+const LARGEST_FILE: u64 = 256 << 20;
+/// Characters of a compiler's message that are kept.
+const MESSAGE_CHARS: usize = 2000;
+/// Bytes of a compiler's message that are read; a hostile source can make it say gigabytes.
+const MESSAGE_BYTES: u64 = 64 << 10;
+
+/// What a compilation is made from. Equal units have equal artifacts.
+#[derive(Clone, Debug)]
+pub struct Unit<'a> {
+    /// Name of the kernel, which messages show as the file's name.
+    pub name: &'a str,
+    /// The source text.
+    pub source: &'a str,
+    /// The function to call.
+    pub entry: &'a str,
+    /// The function's arguments: whether a buffer, and the type of an element.
+    pub arguments: Vec<(bool, ElementType)>,
+    /// Options, one a string.
+    pub options: &'a [String],
+    /// Macros by name.
+    pub macros: Vec<(String, String)>,
+}
+
+/// A compiled unit.
+#[derive(Clone, Debug)]
+pub struct Artifact {
+    /// The shared object.
+    pub path: PathBuf,
+    /// Time that compiling took in nanoseconds; 0 when it had been compiled before.
+    pub compile_ns: u64,
+}
+
+/// Why there is no artifact.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileFailure {
+    /// The candidate is to blame.
+    #[error("{message}")]
+    Candidate {
+        /// `CompileError` or `CompileTimeout`.
+        outcome: Outcome,
+        /// The compiler's words.
+        message: String,
+        /// Time spent in nanoseconds.
+        compile_ns: u64,
+    },
+    /// The machine is: no candidate could be compiled.
+    #[error("cannot compile: {0}")]
+    Machine(String),
+}
+
+/// The system's C compiler.
+#[derive(Debug)]
+pub struct Compiler {
+    program: PathBuf,
+    version: String,
+    objects: PathBuf,
+    timeout: Duration,
+    serial: AtomicU64,
+}
+
+impl Compiler {
+    /// Finds the compiler: `$CC`, else `cc`. Artifacts are kept in the folder `objects`.
+    ///
+    /// # Errors
+    /// [`CompileFailure::Machine`] if there is none or it does not run, with what to install.
+    pub async fn find(objects: &Path, timeout: Duration) -> Result<Self, CompileFailure> {
+        let program = PathBuf::from(std::env::var_os("CC").filter(|cc| !cc.is_empty()).unwrap_or("cc".into()));
+        let shown = program.display().to_string();
+        let output = Command::new(&program).arg("--version").output().await.map_err(|error| {
+            CompileFailure::Machine(format!(
+                "the C compiler {shown:?} does not start ({error}); install one (Debian: gcc) or set CC"
+            ))
+        })?;
+        let version = String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or(&shown).trim().to_string();
+        std::fs::create_dir_all(objects)
+            .map_err(|error| CompileFailure::Machine(format!("{}: {error}", objects.display())))?;
+        Ok(Self { program, version, objects: objects.into(), timeout, serial: AtomicU64::new(0) })
+    }
+
+    /// First line of the compiler's `--version`.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Compiles `unit` on the given CPUs (all if empty), unless its artifact is there already.
+    ///
+    /// # Errors
+    /// [`CompileFailure`], either the candidate's or the machine's.
+    pub async fn build(&self, unit: &Unit<'_>, cpus: &[usize]) -> Result<Artifact, CompileFailure> {
+        let text = unit.text();
+        let path = self.objects.join(format!("{}.so", self.key(unit, &text)));
+        if path.exists() {
+            return Ok(Artifact { path, compile_ns: 0 });
+        }
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        let source = self.objects.join(format!("{serial}.c"));
+        let built = self.objects.join(format!("{serial}.so"));
+        let started = Instant::now();
+        let result = self.compile(unit, &text, &source, &built, cpus).await;
+        let compile_ns = started.elapsed().as_nanos() as u64;
+        let _ = std::fs::remove_file(&source);
+        let kept = match result {
+            Ok(()) => std::fs::rename(&built, &path).map_err(|e| machine(&path, &e)),
+            Err(failure) => {
+                let _ = std::fs::remove_file(&built);
+                Err(failure)
+            }
+        };
+        match kept {
+            Ok(()) => Ok(Artifact { path, compile_ns }),
+            Err(CompileFailure::Candidate { outcome, message, .. }) => {
+                Err(CompileFailure::Candidate { outcome, message, compile_ns })
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn compile(
+        &self,
+        unit: &Unit<'_>,
+        text: &str,
+        source: &Path,
+        built: &Path,
+        cpus: &[usize],
+    ) -> Result<(), CompileFailure> {
+        std::fs::write(source, text).map_err(|e| machine(source, &e))?;
+        let mut command = Command::new(&self.program);
+        command.args(["-shared", "-fPIC"]).args(unit.options);
+        command.args(unit.macros.iter().map(|(name, value)| format!("-D{name}={value}")));
+        command.arg("-o").arg(built).arg(source).arg("-lm");
+        command.env("LC_ALL", "C").env("TMPDIR", &self.objects);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut group = spawn_limited(&mut command, cpus, LARGEST_FILE)
+            .map_err(|error| CompileFailure::Machine(format!("{}: {error}", self.program.display())))?;
+        let candidate = |outcome, message| CompileFailure::Candidate { outcome, message, compile_ns: 0 };
+        match tokio::time::timeout(self.timeout, finish(&mut group)).await {
+            Ok(Ok((true, _))) => Ok(()),
+            Ok(Ok((false, message))) if message.contains("No space left on device") => {
+                Err(CompileFailure::Machine(format!("{}: no space left on device", self.objects.display())))
+            }
+            Ok(Ok((false, message))) => Err(candidate(Outcome::CompileError, shorten(&message, source, unit.name))),
+            Ok(Err(error)) => Err(CompileFailure::Machine(error.to_string())),
+            Err(_) => {
+                group.kill().await;
+                let limit = self.timeout.as_secs();
+                Err(candidate(Outcome::CompileTimeout, format!("the compiler did not end within {limit} s")))
+            }
+        }
+    }
+
+    fn key(&self, unit: &Unit<'_>, text: &str) -> String {
+        let mut hash = Sha256::new();
+        let mut part = |bytes: &str| {
+            hash.update((bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        };
+        part(&self.version);
+        part(text);
+        unit.options.iter().for_each(|option| part(option));
+        part("macros");
+        unit.macros.iter().for_each(|(name, value)| {
+            part(name);
+            part(value);
+        });
+        hash.finalize().iter().fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+    }
+}
+
+/// Waits for the end of a compiler: whether it succeeded, and the beginning of what it said.
+async fn finish(group: &mut Group) -> io::Result<(bool, String)> {
+    let mut said = Vec::new();
+    if let Some(stderr) = group.child.stderr.take() {
+        let mut limited = stderr.take(MESSAGE_BYTES);
+        limited.read_to_end(&mut said).await?;
+        // The rest is thrown away, so that the compiler is not stopped by a full pipe.
+        tokio::io::copy(&mut limited.into_inner(), &mut tokio::io::sink()).await?;
+    }
+    let status = group.child.wait().await?;
+    Ok((status.success(), String::from_utf8_lossy(&said).into_owned()))
+}
+
+fn machine(path: &Path, error: &io::Error) -> CompileFailure {
+    CompileFailure::Machine(format!("{}: {error}", path.display()))
+}
+
+impl Unit<'_> {
+    /// The source with a function behind it that takes the arguments as an array of pointers, so that any
+    /// signature can be called and the compiler checks the call against the job's arguments.
+    fn text(&self) -> String {
+        let mut call = String::new();
+        for (i, (buffer, element)) in self.arguments.iter().enumerate() {
+            let comma = if i == 0 { "" } else { ", " };
+            let star = if *buffer { "*" } else { "" };
+            let _ = write!(call, "{comma}*({} {star}*)fractune_arguments_[{i}]", element.c_name());
+        }
+        format!(
+            "#line 1 \"{name}.c\"\n{source}\n#line 1 \"arguments of {name}\"\n\
+             __attribute__((visibility(\"default\"))) void {SYMBOL}(void **fractune_arguments_) {{ {entry}({call}); }}\n",
+            name = self.name,
+            source = self.source,
+            entry = self.entry,
+        )
+    }
+}
+
+/// The compiler's message from its first error on, without our file names.
+fn shorten(message: &str, source: &Path, name: &str) -> String {
+    let message = message.replace(&source.display().to_string(), &format!("{name}.c"));
+    let start = message
+        .find("error:")
+        .map_or(0, |at| message.get(..at).and_then(|head| head.rfind('\n')).map_or(0, |newline| newline + 1));
+    let text: String = message.get(start..).unwrap_or(&message).trim_end().chars().take(MESSAGE_CHARS).collect();
+    if text.is_empty() { "the compiler failed and said nothing".into() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unit(source: &str) -> Unit<'_> {
+        Unit {
+            name: "k",
+            source,
+            entry: "f",
+            arguments: vec![(true, ElementType::F32), (false, ElementType::I32)],
+            options: &[],
+            macros: vec![("x".into(), "3".into())],
+        }
+    }
+
+    async fn compiler(dir: &Path, seconds: u64) -> Compiler {
+        Compiler::find(dir, Duration::from_secs(seconds)).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn compiles_once_and_answers_from_the_cache_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let compiler = compiler(dir.path(), 60).await;
+        let unit = unit("void f(const float *a, int n) { (void)a; (void)n; (void)x; }");
+        let first = compiler.build(&unit, &[]).await.unwrap();
+        let second = compiler.build(&unit, &[]).await.unwrap();
+        assert_eq!(first.path, second.path);
+        assert!(first.compile_ns > 0);
+        assert_eq!(second.compile_ns, 0);
+    }
+
+    #[tokio::test]
+    async fn an_error_names_the_kernel_and_its_line_not_our_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let compiler = compiler(dir.path(), 60).await;
+        let failure = compiler.build(&unit("\nvoid f(float *a, int n) { oops }"), &[]).await.unwrap_err();
+        let CompileFailure::Candidate { outcome, message, .. } = failure else { panic!("{failure}") };
+        assert_eq!(outcome, Outcome::CompileError);
+        assert!(message.starts_with("k.c:2:"), "{message}");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_does_not_fit_the_signature_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let compiler = compiler(dir.path(), 60).await;
+        let failure = compiler.build(&unit("void f(float *a) { (void)a; }"), &[]).await.unwrap_err();
+        assert!(failure.to_string().contains("too many arguments"), "{failure}");
+    }
+
+    #[tokio::test]
+    async fn an_endless_compilation_is_stopped_and_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let compiler = compiler(dir.path(), 1).await;
+        let source = "#define A(y) y y y y y y y y y y\n#define B(y) A(A(A(A(y))))\n\
+                      void f(float *a, int n) { B(B(a[n]++;)) }";
+        let failure = compiler.build(&unit(source), &[]).await.unwrap_err();
+        let CompileFailure::Candidate { outcome, .. } = failure else { panic!("{failure}") };
+        assert_eq!(outcome, Outcome::CompileTimeout);
+        let left: Vec<_> = std::fs::read_dir(dir.path())
+            .unwrap()
+            .filter_map(|entry| entry.unwrap().path().extension().map(std::ffi::OsStr::to_os_string))
+            .filter(|extension| extension == "c" || extension == "so")
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}

@@ -1,0 +1,227 @@
+//! What a run tunes on: the machine's CPUs, or a recording.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fractune_tuner::kernel::{Configuration, ElementType, Language};
+use fractune_tuner::results::Device;
+use fractune_tuner::task::{Task, TaskArgument};
+use fractune_tuner::trial::Outcome;
+
+use super::plan::{Plan, RunError};
+use crate::backend::replay::Recording;
+use crate::compile::{Artifact, CompileFailure, Compiler, Unit};
+use crate::gate::{Gate, Need};
+use crate::process::allowed_cpus;
+use crate::worker::{self, Failure, Init, Worker, WorkerCommand, WorkerError};
+
+/// The limit of one compilation is the trial's, but at least this.
+const SHORTEST_COMPILE_LIMIT: Duration = Duration::from_secs(60);
+/// A worker allocates its buffers and runs the reference before it is ready.
+const WORKER_START: Duration = Duration::from_secs(120);
+
+/// What a run tunes on.
+#[derive(Debug)]
+pub enum Backend {
+    /// C kernels on this machine's CPUs.
+    Cpu(Cpu),
+    /// A simulation that answers from recorded spaces.
+    Replay(Recording),
+}
+
+/// C kernels on this machine's CPUs. A share is that part of the CPUs that this process may use.
+#[derive(Debug)]
+pub struct Cpu {
+    cpus: Vec<usize>,
+    compiler: Compiler,
+    worker: WorkerCommand,
+}
+
+/// A trial that is ready to be loaded.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) trial: u32,
+    pub(super) configuration: Configuration,
+    pub(super) artifact: PathBuf,
+    pub(super) scalars: Vec<String>,
+    pub(super) compile_ns: u64,
+}
+
+impl Backend {
+    /// The CPUs that this process may use, with compiled kernels kept in `objects`. `worker` starts a worker.
+    ///
+    /// # Errors
+    /// [`RunError::Machine`] if there is no C compiler, [`RunError::Spec`] if a task is not in C or a share is
+    /// less than one CPU.
+    pub async fn cpu(plan: &Plan, objects: &Path, worker: WorkerCommand) -> Result<Self, RunError> {
+        if let Some(task) = plan.tasks.iter().find(|task| task.kernel.language != Language::C) {
+            return Err(RunError::Spec(format!(
+                "kernel {:?} is in {:?}, and backend cpu runs C; use --backend replay with a recording",
+                task.kernel.name, task.kernel.language
+            )));
+        }
+        let cpus = allowed_cpus().map_err(|error| RunError::Machine(format!("cannot read the CPU set: {error}")))?;
+        for &share in &plan.shares {
+            if cpus_of_share(&cpus, share).is_empty() {
+                let smallest = 100_usize.div_ceil(cpus.len().max(1));
+                return Err(RunError::Spec(format!(
+                    "share {share} of {} CPUs is less than one CPU; the smallest share here is {smallest}",
+                    cpus.len()
+                )));
+            }
+        }
+        let timeout = Duration::from_secs(u64::from(plan.measure.timeout_seconds)).max(SHORTEST_COMPILE_LIMIT);
+        let compiler = Compiler::find(objects, timeout).await.map_err(|e| RunError::Machine(e.to_string()))?;
+        Ok(Backend::Cpu(Cpu { cpus, compiler, worker }))
+    }
+
+    /// Where times are taken.
+    #[must_use]
+    pub fn device(&self, shares: &[u8]) -> Device {
+        match self {
+            Backend::Cpu(cpu) => Device {
+                backend: "cpu".into(),
+                product: worker::cpu_product(),
+                units: cpu.cpus.len() as u32,
+                units_by_share: shares
+                    .iter()
+                    .map(|&share| (share, cpus_of_share(&cpu.cpus, share).len() as u32))
+                    .collect(),
+                compiler: cpu.compiler.version().into(),
+                notes: Vec::new(),
+            },
+            Backend::Replay(recording) => Device {
+                backend: "replay".into(),
+                product: recording.product(),
+                units: 0,
+                units_by_share: BTreeMap::new(),
+                compiler: "none".into(),
+                notes: recording.notes.clone(),
+            },
+        }
+    }
+
+    /// The gate that this backend's measurements pass through.
+    #[must_use]
+    pub fn gate(&self) -> Gate {
+        match self {
+            Backend::Cpu(cpu) => Gate::cpus(cpu.cpus.clone()),
+            Backend::Replay(_) => Gate::gpu(),
+        }
+    }
+
+    /// How many compilations run at once.
+    #[must_use]
+    pub fn compile_threads(&self) -> usize {
+        match self {
+            Backend::Cpu(cpu) => cpu.cpus.len(),
+            Backend::Replay(_) => 1,
+        }
+    }
+
+    /// How long a share may keep the gate for trials that are ready, one after another. On CPUs, where a
+    /// measurement waits for compilers to leave its CPUs, taking turns one by one would idle them.
+    pub(super) fn turn(&self) -> Duration {
+        match self {
+            Backend::Cpu(_) => Duration::from_secs(1),
+            Backend::Replay(_) => Duration::ZERO,
+        }
+    }
+
+    /// What a measurement at a share needs of the gate.
+    pub(super) fn need(&self, share: u8) -> Need {
+        match self {
+            Backend::Cpu(cpu) => Need::Lanes(cpus_of_share(&cpu.cpus, share).to_vec()),
+            Backend::Replay(_) => Need::Units(u32::from(share)),
+        }
+    }
+
+    /// Compiles one configuration (an index of the task's space) while the gate grants a CPU for it.
+    pub(super) async fn prepare(
+        &self,
+        gate: &Gate,
+        task: &Task,
+        trial: u32,
+        index: usize,
+    ) -> Result<Prepared, CompileFailure> {
+        let configuration = task.space.configuration(index);
+        let Backend::Cpu(cpu) = self else {
+            let artifact = PathBuf::new();
+            return Ok(Prepared { trial, configuration, artifact, scalars: Vec::new(), compile_ns: 0 });
+        };
+        let refused = |message| CompileFailure::Candidate { outcome: Outcome::CompileError, message, compile_ns: 0 };
+        let scalars = task.scalar_values(index).map_err(|error| refused(error.to_string()))?;
+        let scalars = scalars.iter().map(ToString::to_string).collect();
+        let permit =
+            gate.acquire(Need::AnyLane, None).await.map_err(|e| CompileFailure::Machine(e.to_string()))?;
+        let Artifact { path, compile_ns } =
+            cpu.compiler.build(&unit(task, &task.kernel.entrypoint, index), permit.lanes()).await?;
+        Ok(Prepared { trial, configuration, artifact: path, scalars, compile_ns })
+    }
+
+    /// Starts a worker for a task at a share.
+    pub(super) async fn start_worker(&self, plan: &Plan, task: &Task, share: u8) -> Result<Worker, Failure> {
+        let Backend::Cpu(cpu) = self else {
+            return Err(Failure::Fatal { message: "a recording needs no worker".into() });
+        };
+        let cpus = cpus_of_share(&cpu.cpus, share).to_vec();
+        let reference = match &task.kernel.verify.entrypoint {
+            Some(entry) if !task.kernel.verify.none => {
+                let built = cpu.compiler.build(&unit(task, entry, task.default), &cpus).await;
+                Some(built.map_err(|error| Failure::Fatal {
+                    message: format!("the reference {entry} does not compile: {error}"),
+                })?)
+            }
+            _ => None,
+        };
+        let scalars = task
+            .scalar_values(task.default)
+            .map_err(|error| Failure::Fatal { message: format!("the reference's arguments: {error}") })?;
+        let threads = cpus.len().to_string();
+        let env = [("OMP_NUM_THREADS", threads.as_str()), ("OMP_DYNAMIC", "false"), ("OMP_PROC_BIND", "true")];
+        let env: Vec<_> = env.iter().map(|(name, value)| ((*name).to_string(), (*value).to_string())).collect();
+        let init = Init::for_task(plan, task, share, cpus, reference.map(|artifact| artifact.path), &scalars);
+        Worker::start(&cpu.worker, &init, &env, WORKER_START).await.map_err(|error| match error {
+            WorkerError::Fatal(message) => Failure::Fatal { message },
+            other => Failure::Fatal { message: other.to_string() },
+        })
+    }
+}
+
+fn unit<'a>(task: &'a Task, entry: &'a str, index: usize) -> Unit<'a> {
+    Unit {
+        name: &task.kernel.name,
+        source: &task.source,
+        entry,
+        arguments: task.arguments.iter().map(argument).collect(),
+        options: &task.kernel.compile.options,
+        macros: task.macros(index),
+    }
+}
+
+fn argument(argument: &TaskArgument) -> (bool, ElementType) {
+    match argument {
+        TaskArgument::Buffer { element, .. } => (true, *element),
+        TaskArgument::Scalar { element, .. } => (false, *element),
+    }
+}
+
+/// The CPUs of a share: the first `share` percent, rounded down, so that every measurement of a share runs on
+/// the same ones.
+fn cpus_of_share(cpus: &[usize], share: u8) -> &[usize] {
+    cpus.get(..cpus.len() * usize::from(share) / 100).unwrap_or(cpus)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_rounded_down_to_whole_cpus() {
+        assert_eq!(cpus_of_share(&[0, 1], 50), [0]);
+        assert_eq!(cpus_of_share(&[0, 1], 99), [0]);
+        assert_eq!(cpus_of_share(&[4, 5, 6, 7], 75), [4, 5, 6]);
+        assert!(cpus_of_share(&[0, 1], 49).is_empty());
+    }
+}

@@ -1,0 +1,267 @@
+//! Measuring one batch: every share works through it on its own, the first share ahead of the others.
+//!
+//! The first share decides whether a trial is worth the others' time: what fails or is hopeless there is
+//! recorded as skipped elsewhere.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use fractune_tuner::kernel::Configuration;
+use fractune_tuner::log::TrialLog;
+use fractune_tuner::measure::stats::median;
+use fractune_tuner::trial::{Measurement, Outcome, Trial};
+use futures::channel::oneshot;
+use futures::future;
+use tokio::sync::mpsc::{self, error::TryRecvError};
+
+use super::TaskRun;
+use super::backend::Prepared;
+use super::plan::{Event, RunError};
+use super::search::Elapsed;
+use super::session::{Measured, Runner};
+use crate::compile::CompileFailure;
+use crate::gate::{Gate, Need, Permit};
+
+/// A configuration of a batch.
+pub(super) enum Asked {
+    /// It is in the trial log already.
+    Known { index: usize, trial: Box<Trial> },
+    /// It is being compiled.
+    New {
+        index: usize,
+        trial: u32,
+        configuration: Configuration,
+        compiled: oneshot::Receiver<Result<Prepared, CompileFailure>>,
+    },
+}
+
+/// Measures a batch, appends every new trial to the log as soon as it is complete, and returns all of them in
+/// the batch's order, each with its index in the space.
+pub(super) async fn measure(
+    run: &TaskRun<'_>,
+    batch: Vec<Asked>,
+    runners: &mut [Runner<'_>],
+    best: &BTreeMap<u8, u64>,
+    elapsed: Elapsed,
+    log: &mut TrialLog,
+) -> Result<Vec<(usize, Trial)>, RunError> {
+    let Some((first, others)) = runners.split_first_mut() else { return Ok(Vec::new()) };
+    let desk = Desk { run, shares: 1 + others.len(), elapsed, log: RefCell::new(log), done: RefCell::default() };
+    let mut queues = Vec::new();
+    let mut following = Vec::new();
+    for runner in others {
+        let (queue, queued) = mpsc::unbounded_channel::<Rc<Draft>>();
+        queues.push((runner.share, queue));
+        following.push(follow(&desk, runner, queued, best));
+    }
+    let leading = lead(&desk, batch, first, queues, best);
+    future::try_join(leading, future::try_join_all(following)).await?;
+    let mut done = desk.done.into_inner();
+    done.sort_by_key(|(_, trial)| trial.trial);
+    Ok(done)
+}
+
+/// A trial that is being measured.
+struct Draft {
+    index: usize,
+    prepared: Prepared,
+    measured: RefCell<Vec<(u8, Measured)>>,
+}
+
+/// Where complete trials are handed in.
+struct Desk<'a> {
+    run: &'a TaskRun<'a>,
+    shares: usize,
+    elapsed: Elapsed,
+    log: RefCell<&'a mut TrialLog>,
+    done: RefCell<Vec<(usize, Trial)>>,
+}
+
+/// The first share's way through the batch.
+async fn lead(
+    desk: &Desk<'_>,
+    batch: Vec<Asked>,
+    runner: &mut Runner<'_>,
+    queues: Vec<(u8, mpsc::UnboundedSender<Rc<Draft>>)>,
+    best: &BTreeMap<u8, u64>,
+) -> Result<(), RunError> {
+    let mut turn = Turn::new(desk.run, runner.share);
+    for asked in batch {
+        let (index, trial, configuration, mut compiled) = match asked {
+            Asked::Known { index, trial } => {
+                desk.tell(index, *trial);
+                continue;
+            }
+            Asked::New { index, trial, configuration, compiled } => (index, trial, configuration, compiled),
+        };
+        let answer = match compiled.try_recv() {
+            Ok(Some(answer)) => Ok(answer),
+            _ => {
+                turn.end();
+                compiled.await
+            }
+        };
+        let prepared = match answer {
+            Ok(Ok(prepared)) => prepared,
+            Ok(Err(CompileFailure::Candidate { outcome, message, compile_ns })) => {
+                desk.uncompiled(index, trial, configuration, outcome, message, compile_ns)?;
+                continue;
+            }
+            Ok(Err(failure @ CompileFailure::Machine(_))) => return Err(RunError::Io(failure.to_string())),
+            Err(oneshot::Canceled) => return Err(RunError::Machine("the compile pool has ended".into())),
+        };
+        let draft = Rc::new(Draft { index, prepared, measured: RefCell::default() });
+        let measured = turn.measure(runner, &draft.prepared, best).await?;
+        let worth_more = measured.outcome == Outcome::Ok && !measured.hopeless;
+        desk.hand_in(&draft, runner.share, measured)?;
+        for (share, queue) in &queues {
+            if worth_more {
+                // A closed queue means that its share failed, and its error is on the way.
+                let _ = queue.send(draft.clone());
+            } else {
+                desk.hand_in(&draft, *share, Measured::skipped())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Another share's way through what the first one passes on.
+async fn follow(
+    desk: &Desk<'_>,
+    runner: &mut Runner<'_>,
+    mut queue: mpsc::UnboundedReceiver<Rc<Draft>>,
+    best: &BTreeMap<u8, u64>,
+) -> Result<(), RunError> {
+    let mut turn = Turn::new(desk.run, runner.share);
+    loop {
+        let draft = match queue.try_recv() {
+            Ok(draft) => draft,
+            Err(TryRecvError::Disconnected) => return Ok(()),
+            Err(TryRecvError::Empty) => {
+                turn.end();
+                match queue.recv().await {
+                    Some(draft) => draft,
+                    None => return Ok(()),
+                }
+            }
+        };
+        let measured = turn.measure(runner, &draft.prepared, best).await?;
+        desk.hand_in(&draft, runner.share, measured)?;
+    }
+}
+
+/// A share's hold on the gate, kept for a while if there is more to measure.
+struct Turn<'a> {
+    gate: &'a Gate,
+    need: Need,
+    length: Duration,
+    held: Option<(Permit, Instant)>,
+}
+
+impl<'a> Turn<'a> {
+    fn new(run: &'a TaskRun<'_>, share: u8) -> Self {
+        Self { gate: run.gate, need: run.backend.need(share), length: run.backend.turn(), held: None }
+    }
+
+    fn end(&mut self) {
+        self.held = None;
+    }
+
+    /// Measures a trial once; if the device or the worker broke, a second time, alone on the device: what
+    /// fails again is the trial's own fault, what passes was a neighbour's.
+    async fn measure(
+        &mut self,
+        runner: &mut Runner<'_>,
+        prepared: &Prepared,
+        best: &BTreeMap<u8, u64>,
+    ) -> Result<Measured, RunError> {
+        if self.held.as_ref().is_some_and(|(_, since)| since.elapsed() >= self.length) {
+            self.end();
+        }
+        if self.held.is_none() {
+            self.held = Some((acquire(self.gate, self.need.clone()).await?, Instant::now()));
+        }
+        let best = best.get(&runner.share).copied();
+        let measured = runner.measure(prepared, best).await?;
+        if !measured.device_error {
+            return Ok(measured);
+        }
+        self.end();
+        let _alone = acquire(self.gate, Need::Quiet).await?;
+        runner.measure(prepared, best).await
+    }
+}
+
+pub(super) async fn acquire(gate: &Gate, need: Need) -> Result<Permit, RunError> {
+    gate.acquire(need, None).await.map_err(|error| RunError::Machine(format!("the gate: {error}")))
+}
+
+impl Desk<'_> {
+    fn uncompiled(
+        &self,
+        index: usize,
+        trial: u32,
+        configuration: Configuration,
+        outcome: Outcome,
+        message: String,
+        compile_ns: u64,
+    ) -> Result<(), RunError> {
+        let message = Some(message);
+        let elapsed_ms = self.elapsed.now_ms();
+        let measurements = Vec::new();
+        self.complete(
+            index,
+            Trial { trial, configuration, outcome, message, compile_ns, measurements, elapsed_ms },
+        )
+    }
+
+    /// Takes one share's measurement; the last one completes the trial.
+    fn hand_in(&self, draft: &Draft, share: u8, measured: Measured) -> Result<(), RunError> {
+        draft.measured.borrow_mut().push((share, measured));
+        if draft.measured.borrow().len() < self.shares {
+            return Ok(());
+        }
+        let mut by_share = draft.measured.take();
+        let order = |share: u8| self.run.plan.shares.iter().position(|&s| s == share);
+        by_share.sort_by_key(|(share, _)| order(*share));
+        let trial = Trial {
+            trial: draft.prepared.trial,
+            configuration: draft.prepared.configuration.clone(),
+            outcome: overall(&by_share),
+            message: by_share.iter_mut().find_map(|(_, measured)| measured.message.take()),
+            compile_ns: draft.prepared.compile_ns,
+            measurements: by_share.into_iter().map(measurement).collect(),
+            elapsed_ms: self.elapsed.now_ms(),
+        };
+        self.complete(draft.index, trial)
+    }
+
+    fn complete(&self, index: usize, trial: Trial) -> Result<(), RunError> {
+        self.log.borrow_mut().append(&trial)?;
+        self.tell(index, trial);
+        Ok(())
+    }
+
+    fn tell(&self, index: usize, trial: Trial) {
+        (self.run.listener)(Event::Trial { task: self.run.number, trial: trial.clone() });
+        self.done.borrow_mut().push((index, trial));
+    }
+}
+
+/// A wrong answer at any share condemns the trial; otherwise one good share makes it `Ok`.
+fn overall(by_share: &[(u8, Measured)]) -> Outcome {
+    let outcomes = || by_share.iter().map(|(_, measured)| measured.outcome);
+    [Outcome::WrongAnswer, Outcome::Ok]
+        .into_iter()
+        .find(|&decisive| outcomes().any(|outcome| outcome == decisive))
+        .or_else(|| outcomes().find(|&outcome| outcome != Outcome::Skipped))
+        .unwrap_or(Outcome::RuntimeError)
+}
+
+fn measurement((share, measured): (u8, Measured)) -> Measurement {
+    let Measured { outcome, message: _, samples_ns, hopeless: _, device_error: _ } = measured;
+    Measurement { share, outcome, time_ns: median(&samples_ns), samples_ns }
+}

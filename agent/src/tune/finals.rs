@@ -1,0 +1,149 @@
+//! The end of a task: the finalists of every share are measured again, quietly and in turns, and only those
+//! numbers are reported.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fractune_tuner::kernel::Configuration;
+use fractune_tuner::measure::finals::{Finals, FinalsPolicy};
+use fractune_tuner::measure::matrix::{Quiet, QuietSamples, cross_plan, share_results, winners};
+use fractune_tuner::results::ShareResult;
+use fractune_tuner::trial::Trial;
+
+use super::TaskRun;
+use super::backend::Prepared;
+use super::batch::acquire;
+use super::plan::{Event, RunError};
+use super::session::Runner;
+use crate::compile::CompileFailure;
+use crate::gate::Need;
+
+/// Run time that the rounds of one share may take for each finalist, in nanoseconds.
+const BUDGET_PER_FINALIST_NS: u64 = 500_000_000;
+/// How many of another share's finalists join a share's own: among them, most likely, the other's winner.
+const GUESTS: usize = 3;
+
+/// Measures the finalists of every share and builds the share matrix. Empty if no trial is `Ok`.
+pub(super) async fn finals(
+    run: &TaskRun<'_>,
+    trials: &[Trial],
+    runners: &mut [Runner<'_>],
+) -> Result<Vec<ShareResult>, RunError> {
+    let shares = &run.plan.shares;
+    let default = trials.first().map_or(0, |trial| trial.trial);
+    let finalists: BTreeMap<u8, Vec<u32>> =
+        shares.iter().map(|&share| (share, fastest(trials, share, run.plan.measure.finalists as usize))).collect();
+    let mut prepared = Vec::new();
+    for number in entrants(&finalists, trials, default) {
+        prepared.push(prepare(run, trials, number).await?);
+    }
+    let mut quiet = QuietSamples::new();
+    for runner in &mut *runners {
+        let guests = finalists.iter().filter(|(share, _)| **share != runner.share);
+        let guests = guests.flat_map(|(_, trials)| trials.iter().take(GUESTS));
+        let own = finalists.get(&runner.share).into_iter().flatten();
+        let entries: BTreeSet<u32> = own.chain(guests).copied().chain([default]).collect();
+        quiet.insert(runner.share, rounds(run, runner, &prepared, entries, default).await?);
+    }
+    // A share's winner may be none of the guests elsewhere, and a late guest may win: until nothing is missing.
+    loop {
+        let missing = cross_plan(&winners(&quiet), default, &quiet);
+        if missing.is_empty() {
+            break;
+        }
+        for runner in &mut *runners {
+            let Some(entries) = missing.get(&runner.share) else { continue };
+            let samples = rounds(run, runner, &prepared, entries.iter().copied().collect(), default).await?;
+            let known = quiet.entry(runner.share).or_default();
+            // An entry that failed is known to have failed, and not asked for again.
+            entries.iter().for_each(|&entry| drop(known.entry(entry).or_default()));
+            known.extend(samples);
+        }
+    }
+    let configurations: BTreeMap<u32, Configuration> =
+        prepared.iter().map(|prepared| (prepared.trial, prepared.configuration.clone())).collect();
+    let mut results = share_results(&Quiet {
+        samples: &quiet,
+        configurations: &configurations,
+        default,
+        shares,
+        finalists: &finalists,
+    });
+    for result in &mut results {
+        if let Some(index) = run.task.space.index_of(&result.best.configuration) {
+            result.metrics = run.task.metrics(index, result.best.time_ns);
+        }
+    }
+    Ok(results)
+}
+
+/// The `count` fastest trials at a share, fastest first.
+fn fastest(trials: &[Trial], share: u8, count: usize) -> Vec<u32> {
+    let mut timed: Vec<_> = trials.iter().filter_map(|t| Some((t.time_ns(share)?, t.trial))).collect();
+    timed.sort_unstable();
+    timed.into_iter().take(count).map(|(_, trial)| trial).collect()
+}
+
+/// Every finalist, and the default if it was timed anywhere.
+fn entrants(finalists: &BTreeMap<u8, Vec<u32>>, trials: &[Trial], default: u32) -> BTreeSet<u32> {
+    let is_timed = trials.first().is_some_and(|trial| trial.measurements.iter().any(|m| m.time_ns.is_some()));
+    finalists.values().flatten().copied().chain(is_timed.then_some(default)).collect()
+}
+
+/// Compiles a finalist again where an earlier run, whose artifacts are gone, made the trial.
+async fn prepare(run: &TaskRun<'_>, trials: &[Trial], number: u32) -> Result<Prepared, RunError> {
+    let lost = |why: String| RunError::Machine(format!("trial {number} compiled before, and now: {why}"));
+    let trial = trials.iter().find(|trial| trial.trial == number);
+    let index = trial.and_then(|trial| run.task.space.index_of(&trial.configuration));
+    let index = index.ok_or_else(|| lost("it is not in the space".into()))?;
+    run.backend.prepare(run.gate, run.task, number, index).await.map_err(|failure| match failure {
+        CompileFailure::Candidate { message, .. } => lost(message),
+        CompileFailure::Machine(why) => RunError::Io(why),
+    })
+}
+
+/// One share's rounds with the whole gate held. Entries that failed are left out.
+async fn rounds(
+    run: &TaskRun<'_>,
+    runner: &mut Runner<'_>,
+    prepared: &[Prepared],
+    entries: BTreeSet<u32>,
+    default: u32,
+) -> Result<BTreeMap<u32, Vec<u64>>, RunError> {
+    let entries: Vec<u32> = entries.into_iter().filter(|e| prepared.iter().any(|p| p.trial == *e)).collect();
+    (run.listener)(Event::Finals { task: run.number, share: runner.share, entries: entries.len() });
+    let budget = BUDGET_PER_FINALIST_NS * entries.len() as u64;
+    let policy = FinalsPolicy::new(f64::from(run.plan.measure.max_noise_percent), budget);
+    let mut finals = Finals::new(entries, &[default], policy);
+    let _quiet = acquire(run.gate, Need::Quiet).await?;
+    let limit = runner.limit(None);
+    let mut loaded = BTreeSet::new();
+    while let Some(turn) = finals.next() {
+        let Some(entry) = prepared.iter().find(|prepared| prepared.trial == turn.trial) else {
+            finals.fail(turn.trial);
+            continue;
+        };
+        let opened = if loaded.contains(&turn.trial) { Ok(()) } else { runner.open(entry, limit).await };
+        let samples = match opened {
+            Ok(()) => runner.run(entry, turn.runs, limit).await,
+            Err(failure) => Err(failure),
+        };
+        match samples {
+            Ok(samples) => {
+                loaded.insert(turn.trial);
+                finals.record(turn.trial, &samples);
+            }
+            Err(failure) => {
+                runner.judge(failure, entry, limit).await?;
+                loaded.remove(&turn.trial);
+                if !runner.is_running() {
+                    loaded.clear();
+                }
+                finals.fail(turn.trial);
+            }
+        }
+    }
+    for entry in prepared.iter().filter(|entry| loaded.contains(&entry.trial)) {
+        runner.close(entry).await;
+    }
+    Ok(finals.standings().into_iter().map(|standing| (standing.trial, standing.samples)).collect())
+}

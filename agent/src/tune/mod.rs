@@ -1,0 +1,156 @@
+//! The loop: every task of a job is searched, its finalists measured again, and the results written.
+
+mod backend;
+mod batch;
+mod finals;
+pub mod folder;
+mod plan;
+pub mod recheck;
+mod search;
+mod session;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use fractune_tuner::log::{Header, TrialLog};
+use fractune_tuner::results::{Device, JobResult, TaskResult};
+use fractune_tuner::task::Task;
+use fractune_tuner::trial::Trial;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+
+pub use backend::{Backend, Cpu};
+pub use plan::{Event, Listener, Output, Plan, RunError, exit};
+
+use crate::backend::replay::Recording;
+use crate::gate::Gate;
+use crate::worker::WorkerCommand;
+use folder::Folder;
+use session::Runner;
+
+/// What to tune on.
+#[derive(Debug)]
+pub enum Target {
+    /// This machine's CPUs, with workers started by this command.
+    Cpu(WorkerCommand),
+    /// A recording: a simulation.
+    Replay(Recording),
+}
+
+/// One task's run: what its phases share.
+struct TaskRun<'a> {
+    number: usize,
+    plan: &'a Plan,
+    task: &'a Task,
+    backend: &'a Backend,
+    gate: &'a Gate,
+    listener: Listener<'a>,
+}
+
+/// Tunes every task of the plan, writes the results to the output folder and returns them.
+///
+/// The future may be dropped at any point: its processes are killed, the trials so far are in the logs, and a
+/// later call with `resume` goes on from there.
+///
+/// # Errors
+/// [`RunError`]; what was measured before stays in the output folder.
+pub async fn run(
+    plan: &Plan,
+    output: &Output,
+    target: Target,
+    listener: Listener<'_>,
+) -> Result<JobResult, RunError> {
+    let folder = Folder::open(output)?;
+    let backend = match target {
+        Target::Cpu(worker) => Backend::cpu(plan, &folder.objects(), worker).await?,
+        Target::Replay(recording) => replay(plan, recording)?,
+    };
+    let mut device = backend.device(&plan.shares);
+    device.notes.iter().for_each(|note| listener(Event::Note(note.clone())));
+    let gate = backend.gate();
+    let runs = plan.tasks.iter().enumerate().map(|(number, task)| {
+        let run = TaskRun { number, plan, task, backend: &backend, gate: &gate, listener };
+        let (device, folder) = (&device, &folder);
+        async move { tune(&run, device, folder).await }
+    });
+    let done: Vec<(TaskResult, Vec<String>)> =
+        stream::iter(runs).buffered(plan.parallelism.max(1)).try_collect().await?;
+    let mut tasks = Vec::new();
+    for (task, notes) in done {
+        let new: Vec<_> = notes.into_iter().filter(|note| !device.notes.contains(note)).collect();
+        device.notes.extend(new);
+        tasks.push(task);
+    }
+    let result = JobResult { version: 1, job: plan.job.clone(), device, shares: plan.shares.clone(), tasks };
+    folder.finish(&result)?;
+    Ok(result)
+}
+
+fn replay(plan: &Plan, recording: Recording) -> Result<Backend, RunError> {
+    match plan.tasks.iter().find_map(|task| recording.mismatch(task)) {
+        Some(mismatch) => Err(RunError::Spec(mismatch)),
+        None => Ok(Backend::Replay(recording)),
+    }
+}
+
+/// Tunes one task; also returns what its workers had to say of the system.
+async fn tune(
+    run: &TaskRun<'_>,
+    device: &Device,
+    folder: &Folder,
+) -> Result<(TaskResult, Vec<String>), RunError> {
+    let Task { kernel, problem, space, .. } = run.task;
+    let (folder_name, path) = folder.task(&kernel.name, &problem.name)?;
+    let (mut log, known) = open_log(run, device, &path)?;
+    (run.listener)(Event::TaskStarted {
+        task: run.number,
+        name: run.task.name(),
+        raw: space.raw(),
+        valid: space.len() as u64,
+        budget: u64::from(run.plan.search.max_trials).min(space.len() as u64) as u32,
+        resumed: known.len() as u32,
+    });
+    let mut runners = runners(run);
+    let found = search::search(run, &mut log, known, &mut runners).await?;
+    let finals_started = Instant::now();
+    let shares = finals::finals(run, &found.trials, &mut runners).await?;
+    let result = TaskResult {
+        kernel: kernel.name.clone(),
+        problem: problem.name.clone(),
+        weight: problem.weight,
+        folder: folder_name,
+        raw: space.raw(),
+        valid: space.len() as u64,
+        trials: found.trials.len() as u32,
+        outcomes: count(&found.trials),
+        verified: !kernel.verify.none,
+        ended: found.ended,
+        search_ms: found.search_ms,
+        finals_ms: finals_started.elapsed().as_millis() as u64,
+        default: space.configuration(run.task.default),
+        shares,
+    };
+    (run.listener)(Event::TaskFinished { task: run.number, result: Box::new(result.clone()) });
+    Ok((result, runners.iter().flat_map(Runner::notes).collect()))
+}
+
+fn open_log(run: &TaskRun<'_>, device: &Device, path: &Path) -> Result<(TrialLog, Vec<Trial>), RunError> {
+    let header = Header::new(run.task.name(), run.plan.identity(run.task, device));
+    Ok(TrialLog::resume(&path.join(folder::TRIALS), &header)?)
+}
+
+/// One runner per share, the largest share first: it is the quickest to tell whether a trial is worth more.
+fn runners<'a>(run: &TaskRun<'a>) -> Vec<Runner<'a>> {
+    let mut shares = run.plan.shares.clone();
+    shares.sort_unstable_by(|a, b| b.cmp(a));
+    shares.into_iter().map(|share| Runner::new(run.backend, run.plan, run.task, share)).collect()
+}
+
+fn count(trials: &[Trial]) -> BTreeMap<fractune_tuner::trial::Outcome, u32> {
+    let mut counts = BTreeMap::new();
+    for trial in trials {
+        *counts.entry(trial.outcome).or_default() += 1;
+    }
+    counts
+}
+

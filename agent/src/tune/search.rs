@@ -1,0 +1,211 @@
+//! The search phase of one task: ask, compile, verify, race, tell.
+//!
+//! Two batches are under way at any time: while one is measured the next is compiled. Batches are told in the
+//! order in which they were asked, whole, and a batch is raced against the best times known when it began, so
+//! the same measurements give the same trials however long each step takes.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::pin::pin;
+use std::time::Instant;
+
+use fractune_tuner::log::TrialLog;
+use fractune_tuner::measure::stale::Stale;
+use fractune_tuner::results::Ended;
+use fractune_tuner::search::{self, Observation, Search};
+use fractune_tuner::trial::{Outcome, Trial};
+use futures::StreamExt as _;
+use futures::channel::{mpsc, oneshot};
+use futures::future::{self, Either};
+
+use super::TaskRun;
+use super::backend::Prepared;
+use super::batch::{self, Asked};
+use super::plan::RunError;
+use super::session::Runner;
+use crate::compile::CompileFailure;
+
+/// Batches asked but not told.
+const BATCHES_UNDER_WAY: usize = 2;
+/// A source none of whose first trials compiles is wrong, and the search ends.
+const NEVER_COMPILES_AFTER: usize = 8;
+
+/// What a search found.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Every trial, in the order in which it was asked, without samples.
+    pub(super) trials: Vec<Trial>,
+    pub(super) ended: Ended,
+    /// Search time over all runs of the task.
+    pub(super) search_ms: u64,
+}
+
+/// A configuration to compile, and where the answer goes.
+struct CompileRequest {
+    trial: u32,
+    index: usize,
+    answer: oneshot::Sender<Result<Prepared, CompileFailure>>,
+}
+
+/// Searches until the budget, the space or the patience ends. Trials in `known` are not measured again.
+pub(super) async fn search(
+    run: &TaskRun<'_>,
+    log: &mut TrialLog,
+    known: Vec<Trial>,
+    runners: &mut [Runner<'_>],
+) -> Result<Found, RunError> {
+    let (requests, incoming) = mpsc::unbounded::<CompileRequest>();
+    let compiling = incoming.for_each_concurrent(run.backend.compile_threads(), |request| async move {
+        let prepared = run.backend.prepare(run.gate, run.task, request.trial, request.index).await;
+        // The search may have ended, and nobody waits for the answer any more.
+        let _ = request.answer.send(prepared);
+    });
+    let searching = Searching::new(run, log, known, requests).finish(runners);
+    match future::select(pin!(searching), pin!(compiling)).await {
+        Either::Left((found, _)) => found,
+        // The compilers only end once the search has dropped its side of the channel.
+        Either::Right(((), searching)) => searching.await,
+    }
+}
+
+struct Searching<'a> {
+    run: &'a TaskRun<'a>,
+    log: &'a mut TrialLog,
+    known: HashMap<fractune_tuner::kernel::Configuration, Trial>,
+    requests: mpsc::UnboundedSender<CompileRequest>,
+    search: Box<dyn Search>,
+    under_way: VecDeque<Vec<Asked>>,
+    asked: u32,
+    exhausted: bool,
+    stale: Stale,
+    best: BTreeMap<u8, u64>,
+    trials: Vec<Trial>,
+    started: Instant,
+    earlier_ms: u64,
+}
+
+impl<'a> Searching<'a> {
+    fn new(
+        run: &'a TaskRun<'a>,
+        log: &'a mut TrialLog,
+        known: Vec<Trial>,
+        requests: mpsc::UnboundedSender<CompileRequest>,
+    ) -> Self {
+        let settings = &run.plan.search;
+        let seed = settings.seed.unsigned_abs();
+        let space = run.task.space.clone();
+        Self {
+            run,
+            log,
+            earlier_ms: known.iter().map(|trial| trial.elapsed_ms).max().unwrap_or(0),
+            known: known.into_iter().map(|trial| (trial.configuration.clone(), trial)).collect(),
+            requests,
+            search: search::start(settings.strategy, space, run.task.default, run.plan.shares.len(), seed),
+            under_way: VecDeque::new(),
+            asked: 0,
+            exhausted: false,
+            stale: Stale::default(),
+            best: BTreeMap::new(),
+            trials: Vec::new(),
+            started: Instant::now(),
+        }
+    }
+
+    async fn finish(mut self, runners: &mut [Runner<'_>]) -> Result<Found, RunError> {
+        let mut ended = None;
+        while ended.is_none() {
+            self.ask()?;
+            let Some(batch) = self.under_way.pop_front() else { break };
+            let measured = batch::measure(self.run, batch, runners, &self.best, self.elapsed(), self.log).await?;
+            self.tell(measured);
+            self.check_that_something_compiles()?;
+            let patience = self.run.plan.search.stop_after_stale;
+            ended = patience.filter(|&patience| self.stale.trials() >= patience).map(|_| Ended::Stale);
+        }
+        let at_the_end = if self.exhausted { Ended::SpaceExhausted } else { Ended::MaxTrials };
+        let search_ms = self.elapsed().now_ms();
+        Ok(Found { trials: self.trials, ended: ended.unwrap_or(at_the_end), search_ms })
+    }
+
+    fn elapsed(&self) -> Elapsed {
+        Elapsed { started: self.started, earlier_ms: self.earlier_ms }
+    }
+
+    /// Keeps two batches under way. Each is as large as keeps every compiler busy while the other is measured.
+    fn ask(&mut self) -> Result<(), RunError> {
+        let batch_size = (2 * self.run.backend.compile_threads()).max(8) as u32;
+        while self.under_way.len() < BATCHES_UNDER_WAY && !self.exhausted {
+            let wanted = batch_size.min(self.run.plan.search.max_trials - self.asked);
+            if wanted == 0 {
+                break;
+            }
+            let indices = self.search.ask(wanted as usize);
+            self.exhausted = indices.len() < wanted as usize;
+            let mut batch = Vec::with_capacity(indices.len());
+            for index in indices {
+                batch.push(self.start(index)?);
+            }
+            if !batch.is_empty() {
+                self.under_way.push_back(batch);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a trial from the log if it is there, else has it compiled.
+    fn start(&mut self, index: usize) -> Result<Asked, RunError> {
+        let trial = self.asked;
+        self.asked += 1;
+        let configuration = self.run.task.space.configuration(index);
+        if let Some(known) = self.known.remove(&configuration) {
+            return Ok(Asked::Known { index, trial: Box::new(known) });
+        }
+        let (answer, compiled) = oneshot::channel();
+        self.requests
+            .unbounded_send(CompileRequest { trial, index, answer })
+            .map_err(|_| RunError::Machine("the compile pool has ended".into()))?;
+        Ok(Asked::New { index, trial, configuration, compiled })
+    }
+
+    fn tell(&mut self, measured: Vec<(usize, Trial)>) {
+        for (index, mut trial) in measured {
+            let times_ns: Vec<_> = self.run.plan.shares.iter().map(|&share| trial.time_ns(share)).collect();
+            self.stale.record(&times_ns);
+            for (&share, time) in self.run.plan.shares.iter().zip(&times_ns) {
+                if let Some(time) = *time {
+                    let best = self.best.entry(share).or_insert(time);
+                    *best = time.min(*best);
+                }
+            }
+            self.search.tell(index, &Observation { times_ns });
+            trial.measurements.iter_mut().for_each(|measurement| measurement.samples_ns = Vec::new());
+            self.trials.push(trial);
+        }
+    }
+
+    fn check_that_something_compiles(&self) -> Result<(), RunError> {
+        let all_tried = self.trials.len() as u32 == self.asked;
+        let failed = |trial: &Trial| trial.outcome == Outcome::CompileError;
+        if (self.trials.len() >= NEVER_COMPILES_AFTER || all_tried) && self.trials.iter().all(failed) {
+            let message = self.trials.first().and_then(|trial| trial.message.as_deref()).unwrap_or_default();
+            return Err(RunError::Spec(format!(
+                "{}: none of the first {} configurations compiles; of the default the compiler says:\n{message}",
+                self.run.task.name(),
+                self.trials.len(),
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Search time of a task over all its runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Elapsed {
+    started: Instant,
+    earlier_ms: u64,
+}
+
+impl Elapsed {
+    pub(super) fn now_ms(&self) -> u64 {
+        self.earlier_ms + self.started.elapsed().as_millis() as u64
+    }
+}

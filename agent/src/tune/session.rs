@@ -1,0 +1,230 @@
+//! One worker at one share, or its stand-in: what measures a trial.
+
+use std::time::{Duration, Instant};
+
+use fractune_tuner::measure::race::{Race, RacePolicy, Step, Verdict};
+use fractune_tuner::trial::Outcome;
+
+use super::backend::{Backend, Prepared};
+use super::plan::{Plan, RunError};
+use crate::backend::replay::Recording;
+use crate::worker::{Failure, Load, Worker};
+use fractune_tuner::task::Task;
+
+/// Time within which a worker must answer anything that runs no candidate.
+const ANSWER: Duration = Duration::from_secs(10);
+/// A trial that takes this many times the best is given up as a `RunTimeout`...
+const HOPELESS_FACTOR: u32 = 200;
+/// ...but never before this time has passed.
+const HOPELESS_AFTER: Duration = Duration::from_secs(1);
+
+/// Runs asked for in one request are worth about this much time.
+const REQUEST: Duration = Duration::from_millis(20);
+/// Samples after which a race may be ended by the wall clock.
+const ENOUGH_SAMPLES: usize = 6;
+
+/// What became of a trial at one share.
+#[derive(Debug)]
+pub(super) struct Measured {
+    pub(super) outcome: Outcome,
+    pub(super) message: Option<String>,
+    pub(super) samples_ns: Vec<u64>,
+    /// So slow that other shares need not be tried.
+    pub(super) hopeless: bool,
+    /// The device or the worker broke, rather than the candidate answering wrongly.
+    pub(super) device_error: bool,
+}
+
+impl Measured {
+    /// Not measured at this share.
+    pub(super) fn skipped() -> Self {
+        Self {
+            outcome: Outcome::Skipped,
+            message: None,
+            samples_ns: Vec::new(),
+            hopeless: false,
+            device_error: false,
+        }
+    }
+
+    fn failed(outcome: Outcome, message: String, device_error: bool) -> Self {
+        Self { outcome, message: Some(message), samples_ns: Vec::new(), hopeless: false, device_error }
+    }
+}
+
+/// Measures trials of one task at one share. Starts its worker when it is needed, and again after it died.
+pub(super) struct Runner<'a> {
+    backend: &'a Backend,
+    plan: &'a Plan,
+    task: &'a Task,
+    pub(super) share: u8,
+    worker: Option<Worker>,
+}
+
+impl<'a> Runner<'a> {
+    pub(super) fn new(backend: &'a Backend, plan: &'a Plan, task: &'a Task, share: u8) -> Self {
+        Self { backend, plan, task, share, worker: None }
+    }
+
+    /// Verifies and races one trial against the best time (nanoseconds) at this share so far.
+    pub(super) async fn measure(
+        &mut self,
+        prepared: &Prepared,
+        best_ns: Option<u64>,
+    ) -> Result<Measured, RunError> {
+        let limit = self.limit(best_ns);
+        let started = Instant::now();
+        let policy = RacePolicy {
+            min_time_ns: u64::from(self.plan.measure.min_time_ms) * 1_000_000,
+            max_samples: 10_000,
+            max_noise_percent: f64::from(self.plan.measure.max_noise_percent),
+            timeout_ns: limit.as_nanos() as u64,
+        };
+        let mut race = Race::new(policy, best_ns);
+        let result = match self.open(prepared, limit).await {
+            Ok(()) => self.race(&mut race, prepared, limit, started).await,
+            Err(failure) => Err(failure),
+        };
+        match result {
+            Ok(()) => {
+                self.close(prepared).await;
+                let hopeless = matches!(race.next(), Step::Stop(Verdict::Hopeless));
+                Ok(Measured {
+                    outcome: Outcome::Ok,
+                    message: None,
+                    samples_ns: race.into_samples(),
+                    hopeless,
+                    device_error: false,
+                })
+            }
+            Err(failure) => self.judge(failure, prepared, limit).await,
+        }
+    }
+
+    /// Runs until the race is decided. The caches are emptied before every run, which can take longer than
+    /// the run itself: so the wall clock bounds a request, and the whole race once there are enough samples.
+    async fn race(
+        &mut self,
+        race: &mut Race,
+        prepared: &Prepared,
+        limit: Duration,
+        started: Instant,
+    ) -> Result<(), Failure> {
+        let min_time = Duration::from_millis(u64::from(self.plan.measure.min_time_ms));
+        let mut wall_per_run = Duration::ZERO;
+        while let Step::Run(runs) = race.next() {
+            if race.samples().len() >= ENOUGH_SAMPLES && started.elapsed() > min_time * 5 {
+                break;
+            }
+            let affordable = REQUEST.as_nanos() / wall_per_run.as_nanos().max(1);
+            let runs = if wall_per_run.is_zero() { 1 } else { runs.min(affordable.clamp(1, 10_000) as u32) };
+            let request = Instant::now();
+            let samples = self.run(prepared, runs, limit.saturating_sub(started.elapsed())).await?;
+            wall_per_run = request.elapsed() / runs;
+            race.record(&samples);
+        }
+        Ok(())
+    }
+
+    /// Loads and verifies a trial.
+    pub(super) async fn open(&mut self, prepared: &Prepared, limit: Duration) -> Result<(), Failure> {
+        if let Backend::Replay(recording) = self.backend {
+            return replay_outcome(recording, self.share, prepared);
+        }
+        let verify = !self.task.kernel.verify.none;
+        let load = Load {
+            artifact: prepared.artifact.clone(),
+            symbol: crate::compile::SYMBOL.into(),
+            scalars: prepared.scalars.clone(),
+            launch: None,
+        };
+        let worker = self.worker().await?;
+        worker.load(prepared.trial, &load, ANSWER).await?;
+        if verify { worker.verify(prepared.trial, limit).await } else { Ok(()) }
+    }
+
+    /// Runs a loaded trial; times in nanoseconds.
+    pub(super) async fn run(
+        &mut self,
+        prepared: &Prepared,
+        runs: u32,
+        limit: Duration,
+    ) -> Result<Vec<u64>, Failure> {
+        if let Backend::Replay(recording) = self.backend {
+            let samples = recording.at(self.share, &prepared.configuration).1;
+            return Ok(samples.iter().copied().cycle().take(runs as usize).collect());
+        }
+        self.worker().await?.run(prepared.trial, runs, limit).await
+    }
+
+    /// Unloads a trial. A worker that cannot do even that is stopped.
+    pub(super) async fn close(&mut self, prepared: &Prepared) {
+        if let Some(worker) = &mut self.worker
+            && worker.unload(prepared.trial, ANSWER).await.is_err()
+        {
+            self.worker = None;
+        }
+    }
+
+    /// What a failure means for the trial; the worker is unloaded or, if it died, forgotten.
+    pub(super) async fn judge(
+        &mut self,
+        failure: Failure,
+        prepared: &Prepared,
+        limit: Duration,
+    ) -> Result<Measured, RunError> {
+        match failure {
+            Failure::Refused { outcome, message } => {
+                self.close(prepared).await;
+                Ok(Measured::failed(outcome, message, outcome == Outcome::RuntimeError))
+            }
+            Failure::Died { message } => {
+                self.worker = None;
+                Ok(Measured::failed(Outcome::RuntimeError, message, true))
+            }
+            Failure::TimedOut { .. } => {
+                self.worker = None;
+                let message = format!("did not end within {:.1} s at {} %", limit.as_secs_f64(), self.share);
+                Ok(Measured::failed(Outcome::RunTimeout, message, false))
+            }
+            Failure::Fatal { message } => {
+                self.worker = None;
+                Err(RunError::Spec(format!("{}: {message}", self.task.name())))
+            }
+        }
+    }
+
+    /// Time that one trial may take at this share: the job's limit, less where the best is far below it.
+    pub(super) fn limit(&self, best_ns: Option<u64>) -> Duration {
+        let limit = Duration::from_secs(u64::from(self.plan.measure.timeout_seconds));
+        best_ns.map_or(limit, |best| (Duration::from_nanos(best) * HOPELESS_FACTOR).max(HOPELESS_AFTER).min(limit))
+    }
+
+    /// Whether its worker lives; a recording always does.
+    pub(super) fn is_running(&self) -> bool {
+        self.worker.is_some() || matches!(self.backend, Backend::Replay(_))
+    }
+
+    /// What a worker's `ready` says it cannot do; none before a worker has been started.
+    pub(super) fn notes(&self) -> Vec<String> {
+        self.worker.as_ref().map(|worker| worker.ready().notes.clone()).unwrap_or_default()
+    }
+
+    async fn worker(&mut self) -> Result<&mut Worker, Failure> {
+        let worker = match self.worker.take() {
+            Some(worker) => worker,
+            None => self.backend.start_worker(self.plan, self.task, self.share).await?,
+        };
+        Ok(self.worker.insert(worker))
+    }
+}
+
+fn replay_outcome(recording: &Recording, share: u8, prepared: &Prepared) -> Result<(), Failure> {
+    match recording.at(share, &prepared.configuration) {
+        (Outcome::Ok, [_, ..]) => Ok(()),
+        (Outcome::Ok, []) => {
+            Err(Failure::Refused { outcome: Outcome::RuntimeError, message: "no times recorded".into() })
+        }
+        (outcome, _) => Err(Failure::Refused { outcome, message: "recorded as such".into() }),
+    }
+}

@@ -1,0 +1,232 @@
+//! What each command does.
+
+use std::future::Future;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use fractune_agent::backend::replay::{Recording, RecordingFile};
+use fractune_agent::tune::folder::{MANIFEST, write_whole};
+use fractune_agent::tune::recheck::{self, Recheck};
+use fractune_agent::tune::{self, Backend, Output, RunError, Target, exit};
+use fractune_agent::worker::WorkerCommand;
+use fractune_tuner::results::JobResult;
+
+use crate::args::{BackendName, Format, Run};
+use crate::error::CliError;
+use crate::job::{self, Job, Overrides};
+use crate::progress::Progress;
+use crate::report::{ReportInput, page};
+use crate::{export, outcome, table};
+
+/// Tunes a job; the exit code of a run that did not fail.
+///
+/// # Errors
+/// [`CliError`].
+pub fn run(args: &Run) -> Result<u8, CliError> {
+    let Job { manifest, plan, ignored } = job::read(&args.file, &Overrides::from(args))?;
+    let progress = Progress::new(args.quiet);
+    for document in ignored {
+        progress.show(tune::Event::Note(format!("{document} in the job's file is not used")));
+    }
+    let target = match args.backend {
+        BackendName::Cpu => Target::Cpu(worker_command()?),
+        BackendName::Replay => Target::Replay(Recording::read(&recordings(&args.recording)?, &plan.shares)?),
+    };
+    let folder = args.out.clone().unwrap_or_else(|| Path::new("fractune-out").join(&plan.job));
+    let output = Output { folder: folder.clone(), resume: args.resume, manifest };
+    let listener = |event| progress.show(event);
+    let result = until_interrupted(tune::run(&plan, &output, target, &listener))?;
+    progress.clear();
+    let Some(result) = result else {
+        print_error(&format!(
+            "interrupted; every finished trial is kept: go on with --resume (output folder {})",
+            folder.display()
+        ));
+        return Ok(exit::INTERRUPTED);
+    };
+    let report = write_report(&folder, &result?, None)?;
+    let result = outcome::results(&folder)?;
+    if args.json {
+        print(&(to_json(&result)? + "\n"))?;
+    } else {
+        print(&table::summary(&result, terminal_width()))?;
+        print(&format!("\nreport: {}\n", report.display()))?;
+    }
+    let complete = result.tasks.iter().all(|task| !task.shares.is_empty());
+    Ok(if complete { exit::DONE } else { exit::NO_RESULT })
+}
+
+/// Checks a job, and prints what it would tune.
+///
+/// # Errors
+/// [`CliError`], with every problem at once.
+pub fn lint(file: &Path) -> Result<u8, CliError> {
+    let Job { plan, ignored, manifest: _ } = job::read(file, &Overrides::default())?;
+    for task in &plan.tasks {
+        let space = &task.space;
+        let mut line = format!("{}: {} valid configurations of {}", task.name(), space.len(), space.raw());
+        if space.undefined() > 0 {
+            line += &format!(", {} left out because a constraint has no value for them", space.undefined());
+        }
+        print(&format!("{line}; default {}\n", space.configuration(task.default)))?;
+    }
+    for document in ignored {
+        print(&format!("note: {document} is not used\n"))?;
+    }
+    Ok(exit::DONE)
+}
+
+/// Writes a run's report.
+///
+/// # Errors
+/// [`CliError`].
+pub fn report(dir: &Path, output: Option<&Path>) -> Result<u8, CliError> {
+    let result = outcome::results(dir)?;
+    let path = write_report(dir, &result, output)?;
+    if path != Path::new("-") {
+        print(&format!("{}\n", path.display()))?;
+    }
+    Ok(exit::DONE)
+}
+
+fn write_report(dir: &Path, result: &JobResult, output: Option<&Path>) -> Result<PathBuf, CliError> {
+    let trials = outcome::trials(dir, result)?;
+    let plan = job::read(&dir.join(MANIFEST), &Overrides::default())?.plan;
+    let input = ReportInput {
+        job: result,
+        trials: trials.iter().map(Vec::as_slice).collect(),
+        settings: settings(&plan),
+        generated: format!("kubectl-fractune {}", env!("CARGO_PKG_VERSION")),
+    };
+    let html = page(&input).map_err(|error| CliError::Render(error.to_string()))?;
+    let path = output.map_or_else(|| dir.join("report.html"), Path::to_path_buf);
+    if path == Path::new("-") {
+        print(&html)?;
+    } else {
+        write_whole(&path, html.as_bytes())
+            .map_err(|source| CliError::Io { path: path.display().to_string(), source })?;
+    }
+    Ok(path)
+}
+
+/// The conditions of measurement that are the job's choice.
+fn settings(plan: &tune::Plan) -> Vec<(String, String)> {
+    let (search, measure) = (&plan.search, &plan.measure);
+    [
+        ("Strategy", format!("{:?}, seed {}", search.strategy, search.seed)),
+        ("Caches before a run", format!("{:?}", measure.cache)),
+        ("Noise target", format!("{} % of the median", measure.max_noise_percent)),
+        ("Time limit of a trial", format!("{} s", measure.timeout_seconds)),
+        ("Finalists of each share", measure.finalists.to_string()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_string(), value))
+    .collect()
+}
+
+/// Prints a run's winners.
+///
+/// # Errors
+/// [`CliError`].
+pub fn export(dir: &Path, format: Format) -> Result<u8, CliError> {
+    let result = outcome::results(dir)?;
+    let text = match format {
+        Format::Header => export::header(&result).map_err(|error| CliError::Render(error.to_string()))?,
+        Format::Json => export::json(&result),
+    };
+    print(&text)?;
+    Ok(exit::DONE)
+}
+
+/// Measures a run's winners again.
+///
+/// # Errors
+/// [`CliError`].
+pub fn recheck(dir: &Path, times: u32, within: Option<f64>, json: bool) -> Result<u8, CliError> {
+    let result = outcome::results(dir)?;
+    if result.device.backend != "cpu" {
+        let message = format!("a run on {} cannot be measured again on CPUs", result.device.backend);
+        return Err(CliError::Folder { dir: dir.into(), message });
+    }
+    let overrides = Overrides { shares: result.shares.clone(), ..Overrides::default() };
+    let plan = job::read(&dir.join(MANIFEST), &overrides)?.plan;
+    let objects = dir.join("objects");
+    let work = async {
+        let backend = Backend::cpu(&plan, &objects, worker_command()?).await?;
+        recheck::recheck(&plan, &result, &backend, times).await
+    };
+    let rechecks = until_interrupted(work)?;
+    let _ = std::fs::remove_dir_all(&objects);
+    let Some(rechecks) = rechecks else { return Ok(exit::INTERRUPTED) };
+    let rechecks = rechecks?;
+    print(&if json { to_json(&rechecks)? + "\n" } else { table::rechecks(&rechecks) })?;
+    let drifted = |recheck: &Recheck| {
+        within.is_some_and(|within| recheck.drift_percent().is_none_or(|drift| drift.abs() > within))
+    };
+    Ok(if rechecks.iter().any(drifted) { exit::NO_RESULT } else { exit::DONE })
+}
+
+/// Runs `work` to its end; none if this process was told to stop before.
+fn until_interrupted<T>(work: impl Future<Output = T>) -> Result<Option<T>, RunError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let machine = |error: std::io::Error| RunError::Machine(format!("cannot start: {error}"));
+    // One thread: the CPUs are for compilers and kernels.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(machine)?;
+    runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(machine)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(machine)?;
+        tokio::select! {
+            done = work => Ok(Some(done)),
+            _ = interrupt.recv() => Ok(None),
+            _ = terminate.recv() => Ok(None),
+        }
+    })
+}
+
+/// This program again, as a worker.
+fn worker_command() -> Result<WorkerCommand, RunError> {
+    let program = std::env::current_exe()
+        .map_err(|error| RunError::Machine(format!("cannot find this program's own file: {error}")))?;
+    Ok(WorkerCommand { program, args: vec!["worker".into()] })
+}
+
+fn recordings(arguments: &[String]) -> Result<Vec<RecordingFile>, CliError> {
+    let parse = |argument: &String| match argument.split_once('=') {
+        Some((share, path)) if share.bytes().all(|byte| byte.is_ascii_digit()) => {
+            let share = share.parse().map_err(|_| {
+                CliError::Render(format!(
+                    "--recording {argument}: {share:?} is no share; shares are 1 to 100"
+                ))
+            })?;
+            Ok(RecordingFile { share: Some(share), path: path.into() })
+        }
+        _ => Ok(RecordingFile { share: None, path: argument.into() }),
+    };
+    arguments.iter().map(parse).collect()
+}
+
+/// Columns of the terminal; none if standard output is no terminal.
+fn terminal_width() -> Option<u16> {
+    use std::io::IsTerminal as _;
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    (std::io::stdout().is_terminal() && size.ws_col > 0).then_some(size.ws_col)
+}
+
+fn to_json(value: &impl serde::Serialize) -> Result<String, CliError> {
+    serde_json::to_string_pretty(value).map_err(|error| CliError::Render(error.to_string()))
+}
+
+/// Prints to standard output. A reader that has gone away, such as `head`, is no error.
+fn print(text: &str) -> Result<(), CliError> {
+    match std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush()) {
+        Err(source) if source.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(CliError::Io { path: "standard output".into(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the message is for the person at the terminal")]
+fn print_error(message: &str) {
+    eprintln!("{message}");
+}

@@ -1,0 +1,72 @@
+//! How a command can fail, and the exit code of each way.
+
+use std::path::PathBuf;
+
+use fractune_agent::tune::{RunError, exit};
+use fractune_tuner::Violation;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The job is wrong in one or more places.
+    #[error("{file} is not valid:\n{}", list(violations))]
+    Invalid {
+        /// The file, as named on the command line.
+        file: String,
+        /// Everything that is wrong.
+        violations: Vec<Violation>,
+    },
+    /// The job cannot be read as one.
+    #[error("{file}: {message}")]
+    Unreadable {
+        /// The file, as named on the command line.
+        file: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The folder is no finished run.
+    #[error("{}: {message}", dir.display())]
+    Folder {
+        /// The folder.
+        dir: PathBuf,
+        /// What is missing in it.
+        message: String,
+    },
+    /// A file cannot be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: String,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// The run failed.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// A recording cannot be used.
+    #[error(transparent)]
+    Recording(#[from] fractune_agent::backend::replay::RecordingError),
+    /// The page or header cannot be made.
+    #[error("{0}")]
+    Render(String),
+}
+
+impl CliError {
+    /// The process's exit code.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            CliError::Io { .. } => exit::IO,
+            CliError::Run(error) => error.exit_code(),
+            CliError::Invalid { .. }
+            | CliError::Unreadable { .. }
+            | CliError::Folder { .. }
+            | CliError::Recording(_)
+            | CliError::Render(_) => exit::SPEC,
+        }
+    }
+}
+
+fn list(violations: &[Violation]) -> String {
+    violations.iter().map(|violation| format!("  {violation}")).collect::<Vec<_>>().join("\n")
+}

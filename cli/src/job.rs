@@ -1,0 +1,88 @@
+//! From a file to a validated plan.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use fractune_agent::tune::Plan;
+use fractune_crds::load::{self, Manifest};
+use fractune_crds::validate::validate;
+
+use crate::args::Run;
+use crate::error::CliError;
+
+/// A job as it was read, and as it will be run.
+#[derive(Debug)]
+pub struct Job {
+    /// The file's bytes.
+    pub manifest: Vec<u8>,
+    /// What to do.
+    pub plan: Plan,
+    /// Documents of the file that are not used, by kind and name.
+    pub ignored: Vec<String>,
+}
+
+/// What the command line changes of a job.
+#[derive(Debug, Default)]
+pub struct Overrides {
+    /// Shares in percent; the job's if empty.
+    pub shares: Vec<u8>,
+    /// Trials of each task.
+    pub max_trials: Option<u32>,
+    /// Tasks tuned at once.
+    pub parallelism: Option<u32>,
+}
+
+impl From<&Run> for Overrides {
+    fn from(run: &Run) -> Self {
+        Self { shares: run.shares.clone(), max_trials: run.max_trials, parallelism: run.parallelism }
+    }
+}
+
+/// Reads and validates a job; `-` is standard input.
+///
+/// # Errors
+/// [`CliError`], with every problem of the job at once.
+pub fn read(path: &Path, overrides: &Overrides) -> Result<Job, CliError> {
+    let file = if path == Path::new("-") { "standard input".into() } else { path.display().to_string() };
+    let bytes = read_bytes(path).map_err(|source| CliError::Io { path: file.clone(), source })?;
+    parse(bytes, &file, overrides)
+}
+
+fn read_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
+    // One byte more than a job may have, so that the loader can say that there are too many.
+    let limit = load::LARGEST_MANIFEST as u64 + 1;
+    let mut bytes = Vec::new();
+    if path == Path::new("-") {
+        std::io::stdin().take(limit).read_to_end(&mut bytes)?;
+    } else {
+        std::fs::File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
+}
+
+fn parse(bytes: Vec<u8>, file: &str, overrides: &Overrides) -> Result<Job, CliError> {
+    let Manifest { mut job, config_maps, ignored } = load::parse(&bytes).map_err(|error| match error {
+        load::LoadError::Invalid(violations) => CliError::Invalid { file: file.into(), violations },
+        other => CliError::Unreadable { file: file.into(), message: other.to_string() },
+    })?;
+    if !overrides.shares.is_empty() {
+        job.spec.shares.clone_from(&overrides.shares);
+    }
+    if let Some(max_trials) = overrides.max_trials {
+        job.spec.search.max_trials = max_trials;
+    }
+    let sources =
+        |key: &fractune_tuner::kernel::ConfigMapKeyRef| config_maps.get(&key.name)?.get(&key.key).cloned();
+    let tasks =
+        validate(&job, &sources).map_err(|violations| CliError::Invalid { file: file.into(), violations })?;
+    let parallelism = overrides.parallelism.map_or(job.spec.parallelism as usize, |n| n as usize);
+    let plan = Plan {
+        job: job.metadata.name.unwrap_or_default(),
+        shares: job.spec.shares,
+        search: job.spec.search,
+        measure: job.spec.measure,
+        parallelism,
+        tasks,
+    };
+    Ok(Job { manifest: bytes, plan, ignored })
+}

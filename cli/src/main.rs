@@ -1,0 +1,34 @@
+//! `kubectl fractune`: local runs, and what is done with their results.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+use kubectl_fractune::args::{Args, Command};
+use kubectl_fractune::commands;
+
+fn main() -> ExitCode {
+    let done = match Args::parse().command {
+        Command::Worker => return fractune_agent::worker::serve(),
+        Command::Run(run) => commands::run(&run),
+        Command::Lint { file } => commands::lint(&file),
+        Command::Report { dir, output } => commands::report(&dir, output.as_deref()),
+        Command::Export { dir, format } => commands::export(&dir, format),
+        Command::Recheck { dir, times, within, json } => commands::recheck(&dir, times, within, json),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Args::command(), "kubectl-fractune", &mut std::io::stdout());
+            return ExitCode::SUCCESS;
+        }
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            print_error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "errors are for the person at the terminal")]
+fn print_error(error: &kubectl_fractune::error::CliError) {
+    eprintln!("error: {error}");
+}
