@@ -1,4 +1,5 @@
 //! The measurement loop: search, compile, verify, time.
 
+pub mod backend;
 pub mod gate;
 pub mod worker;

@@ -1,1 +1,15 @@
-//! Written next.
+//! Workers: child processes that own the device context and run candidates.
+//!
+//! A candidate may crash, exit, loop for ever, eat all memory or print gigabytes. It does so in a worker,
+//! and the parent sees a clear failure that costs one trial. [`protocol`] is what the two say to each other,
+//! [`client`] the parent's side, [`serve`] the child's.
+
+pub mod client;
+mod confine;
+mod limits;
+pub mod protocol;
+mod serve;
+mod status;
+mod syscalls;
+
+pub use serve::serve;

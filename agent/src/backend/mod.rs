@@ -1,0 +1,3 @@
+//! What runs candidates: one module per kind of device.
+
+pub mod cpu;

@@ -1,0 +1,253 @@
+//! The messages between agent and worker: JSON, one message a line, one reply to every request.
+//!
+//! `docs/worker-protocol.md` is the language-neutral description of the same.
+
+use std::path::PathBuf;
+
+use fractune_tuner::kernel::{ElementType, Init as Contents};
+use fractune_tuner::settings::CacheState;
+use fractune_tuner::trial::Outcome;
+use serde::{Deserialize, Serialize};
+
+/// Version of the protocol. Parent and worker must agree on it exactly.
+pub const VERSION: u32 = 1;
+
+/// Longest line that either side accepts, in bytes.
+pub const MAX_LINE: usize = 64 << 20;
+
+/// Most timed runs of one `run` request; their times fit in a line.
+pub const MAX_RUNS: u32 = 1_000_000;
+
+/// What the parent asks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "camelCase")]
+pub enum Request {
+    /// The first request: what to set up. Answered by [`Reply::Ready`].
+    Init(Box<Init>),
+    /// Run the reference and keep its outputs, unless that is done already.
+    Reference,
+    /// Load a candidate under a number of the parent's choice.
+    Load {
+        /// Number of the candidate, not in use by another loaded one.
+        id: u32,
+        /// What to load.
+        #[serde(flatten)]
+        load: Load,
+    },
+    /// Run a candidate once on fresh buffers and compare its outputs with the reference's. Runs the
+    /// reference first if that has not been done. Without a reference, only crashes and writes outside of
+    /// the buffers are found.
+    Verify {
+        /// Number of the candidate.
+        id: u32,
+    },
+    /// Time a candidate. Answered by [`Reply::Times`].
+    Run {
+        /// Number of the candidate.
+        id: u32,
+        /// How many timed runs, from 1 to [`MAX_RUNS`].
+        runs: u32,
+    },
+    /// Unload a candidate.
+    Unload {
+        /// Number of the candidate.
+        id: u32,
+    },
+    /// End. The worker answers and exits with 0.
+    Exit,
+}
+
+/// What a worker is set up with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Init {
+    /// Version of the protocol: [`VERSION`].
+    pub protocol: u32,
+    /// Seed of the buffers' contents.
+    pub seed: u64,
+    /// The share in percent that this worker stands for; for its information only.
+    pub share: u8,
+    /// The CPUs that the worker and its threads may run on, by number; at least one.
+    pub cpus: Vec<usize>,
+    /// Arguments of the entry point, in order.
+    pub arguments: Vec<Argument>,
+    /// What computes the right answer; null where the job does not verify.
+    pub reference: Option<Load>,
+    /// State of the caches when a timed run starts.
+    pub cache: CacheState,
+    /// Memory in bytes that candidates may allocate beside the buffers.
+    pub memory_limit_bytes: u64,
+}
+
+/// One argument of the entry point.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Argument {
+    /// A pointer to memory.
+    Buffer(Buffer),
+    /// A number; its value comes with each [`Load`].
+    Scalar(Scalar),
+}
+
+/// A buffer argument, its length known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Buffer {
+    /// Name, for messages.
+    pub name: String,
+    /// Type of an element.
+    #[serde(rename = "type")]
+    pub element: ElementType,
+    /// Number of elements.
+    pub length: u64,
+    /// First contents. None: `Uniform` for an input, poison for an output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<Contents>,
+    /// Whether candidates write it, and verification compares it.
+    #[serde(default)]
+    pub output: bool,
+    /// Tolerance of verification; by the type of the elements unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<Tolerance>,
+}
+
+/// How far an output may be from the reference's: `absolute + relative * |reference|`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tolerance {
+    /// Relative error allowed.
+    pub relative: f64,
+    /// Absolute error allowed. None: `relative` times the root mean square of the reference's output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub absolute: Option<f64>,
+}
+
+/// A scalar argument.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Scalar {
+    /// Name, for messages.
+    pub name: String,
+    /// Its type.
+    #[serde(rename = "type")]
+    pub element: ElementType,
+}
+
+/// Something compiled that can be loaded and called.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Load {
+    /// Path of the compiled artifact: for C, a shared object.
+    pub artifact: PathBuf,
+    /// Symbol to call: for C, a `void symbol(void **args)`.
+    pub symbol: String,
+    /// Values of the scalar arguments, in their order, as decimal numbers.
+    #[serde(default)]
+    pub scalars: Vec<String>,
+    /// Launch sizes; null for C.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub launch: Option<Launch>,
+}
+
+/// Launch sizes of a GPU kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Launch {
+    /// Blocks in x, y, z.
+    pub grid: [u32; 3],
+    /// Threads of a block in x, y, z.
+    pub block: [u32; 3],
+    /// Dynamic shared memory in bytes.
+    pub shared_bytes: u32,
+}
+
+/// What the worker answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "camelCase")]
+pub enum Reply {
+    /// The worker is set up and confined.
+    Ready(Ready),
+    /// Done.
+    Ok,
+    /// The times of the runs, in the order in which they were made.
+    #[serde(rename_all = "camelCase")]
+    Times {
+        /// Nanoseconds of each run.
+        times_ns: Vec<u64>,
+    },
+    /// The candidate failed; the worker lives on.
+    Failed {
+        /// How the trial ends.
+        outcome: Outcome,
+        /// What went wrong, as a sentence without a full stop.
+        message: String,
+    },
+    /// This worker cannot serve the request, whatever the candidate: the reference is bad, a buffer does
+    /// not fit in memory, the request makes no sense.
+    Fatal {
+        /// What went wrong, as a sentence without a full stop.
+        message: String,
+    },
+}
+
+/// What a worker says of itself once it is set up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ready {
+    /// Version of the protocol that the worker speaks.
+    pub protocol: u32,
+    /// Product name of the device.
+    pub product: String,
+    /// Compute units that candidates have: CPUs or SMs.
+    pub units: u32,
+    /// What the system could not give, in sentences: a part of the confinement, say.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_have_the_documented_shape() {
+        let load = Request::Load {
+            id: 7,
+            load: Load {
+                artifact: "/tmp/a.so".into(),
+                symbol: "fractune_call".into(),
+                scalars: vec!["64".into()],
+                launch: None,
+            },
+        };
+        assert_eq!(
+            serde_json::to_string(&load).unwrap(),
+            r#"{"request":"load","id":7,"artifact":"/tmp/a.so","symbol":"fractune_call","scalars":["64"]}"#
+        );
+        assert_eq!(serde_json::to_string(&Request::Exit).unwrap(), r#"{"request":"exit"}"#);
+        assert_eq!(
+            serde_json::to_string(&Reply::Times { times_ns: vec![1, 2] }).unwrap(),
+            r#"{"reply":"times","timesNs":[1,2]}"#
+        );
+        assert_eq!(
+            serde_json::to_string(&Reply::Failed { outcome: Outcome::WrongAnswer, message: "m".into() })
+                .unwrap(),
+            r#"{"reply":"failed","outcome":"WrongAnswer","message":"m"}"#
+        );
+    }
+
+    #[test]
+    fn every_json_example_of_the_document_is_a_message() {
+        let document = include_str!("../../../docs/worker-protocol.md");
+        let mut seen = 0;
+        for line in document.lines().filter(|l| l.starts_with('{')) {
+            if line.contains(r#""request""#) {
+                serde_json::from_str::<Request>(line).expect(line);
+            } else {
+                serde_json::from_str::<Reply>(line).expect(line);
+            }
+            seen += 1;
+        }
+        assert!(seen >= 12, "{seen} examples");
+    }
+}

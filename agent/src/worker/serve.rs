@@ -1,0 +1,139 @@
+//! The worker's side: a process that reads requests until its input ends.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::process::ExitCode;
+
+use rustix::io::fcntl_dupfd_cloexec;
+use rustix::stdio;
+
+use super::protocol::{Init, MAX_LINE, Ready, Reply, Request, VERSION};
+use super::{confine, limits};
+use crate::backend::cpu::{Device, Fault};
+
+/// Exit code of a worker that cannot speak with its parent.
+const BROKEN: u8 = 70;
+
+/// Runs this process as a worker: takes standard input and output for the protocol, and serves requests until
+/// `exit` or the end of the input. To be called first thing in a process of its own with one thread.
+#[must_use]
+pub fn serve() -> ExitCode {
+    let result = Channel::take().and_then(|mut channel| session(&mut channel));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(BROKEN),
+    }
+}
+
+/// Serves from `init` to `exit`.
+fn session(channel: &mut Channel) -> io::Result<()> {
+    let mut device: Option<Device> = None;
+    while let Some(line) = channel.read()? {
+        let request = match serde_json::from_slice(&line) {
+            Ok(request) => request,
+            Err(error) => {
+                channel.write(&Reply::Fatal { message: format!("the request cannot be read: {error}") })?;
+                continue;
+            }
+        };
+        drop(line);
+        let last = matches!(request, Request::Exit);
+        let reply = match (request, &mut device) {
+            (Request::Exit, _) => Ok(Reply::Ok),
+            (Request::Init(init), None) => set_up(&init).map(|(made, ready)| {
+                device = Some(made);
+                Reply::Ready(ready)
+            }),
+            (Request::Init(_), Some(_)) => Err(Fault::fatal("init comes once")),
+            (_, None) => Err(Fault::fatal("the first request must be init")),
+            (request, Some(device)) => answer(device, request),
+        };
+        channel.write(&reply.unwrap_or_else(Reply::from))?;
+        if last {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Limits, buffers, confinement: in this order, and all of it before anything foreign is loaded.
+fn set_up(init: &Init) -> Result<(Device, Ready), Fault> {
+    if init.protocol != VERSION {
+        return Err(Fault::fatal(format!(
+            "this worker speaks protocol {VERSION}, not {}: agent and worker must be of the same release",
+            init.protocol
+        )));
+    }
+    let mut notes = limits::lifelines();
+    limits::bind(&init.cpus).map_err(Fault::fatal)?;
+    let device = Device::new(init)?;
+    notes.extend(limits::memory(device.outputs_bytes(), init.cpus.len(), init.memory_limit_bytes));
+    notes.extend(confine::confine());
+    let ready = Ready {
+        protocol: VERSION,
+        product: crate::backend::cpu::product(),
+        units: init.cpus.len() as u32,
+        notes,
+    };
+    Ok((device, ready))
+}
+
+fn answer(device: &mut Device, request: Request) -> Result<Reply, Fault> {
+    match request {
+        Request::Reference => device.run_reference()?,
+        Request::Load { id, load } => device.load(id, &load)?,
+        Request::Verify { id } => device.verify(id)?,
+        Request::Run { id, runs } => return Ok(Reply::Times { times_ns: device.run(id, runs)? }),
+        Request::Unload { id } => device.unload(id)?,
+        // Both were dealt with before a device was needed.
+        Request::Init(_) | Request::Exit => {}
+    }
+    Ok(Reply::Ok)
+}
+
+impl From<Fault> for Reply {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Candidate { outcome, message } => Reply::Failed { outcome, message },
+            Fault::Fatal { message } => Reply::Fatal { message },
+        }
+    }
+}
+
+/// The protocol's two pipes, on descriptors that candidates do not know.
+struct Channel {
+    requests: BufReader<File>,
+    replies: File,
+}
+
+impl Channel {
+    /// Moves standard input and output away and leaves `/dev/null` in their place, so that a candidate that
+    /// prints or reads harms nobody.
+    fn take() -> io::Result<Self> {
+        // Far from the numbers that a candidate would close by habit.
+        let requests = fcntl_dupfd_cloexec(stdio::stdin(), 100)?;
+        let replies = fcntl_dupfd_cloexec(stdio::stdout(), 100)?;
+        let null = File::options().read(true).write(true).open("/dev/null")?;
+        stdio::dup2_stdin(&null)?;
+        stdio::dup2_stdout(&null)?;
+        stdio::dup2_stderr(&null)?;
+        Ok(Self { requests: BufReader::new(requests.into()), replies: replies.into() })
+    }
+
+    /// The next line; none at the end of the input.
+    fn read(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let mut line = Vec::new();
+        (&mut self.requests).take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line)?;
+        match line.last() {
+            None => Ok(None),
+            Some(b'\n') => Ok(Some(line)),
+            Some(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "a line too long, or cut short")),
+        }
+    }
+
+    fn write(&mut self, reply: &Reply) -> io::Result<()> {
+        let mut line = serde_json::to_vec(reply)?;
+        line.push(b'\n');
+        self.replies.write_all(&line)
+    }
+}
