@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -15,7 +16,7 @@ use super::desk::Stage;
 use super::election::{Connection, elect};
 use super::error::GateError;
 use super::lock;
-use super::protocol::{Reply, Request, write};
+use super::protocol::{Reply, Request, append};
 
 /// How long to wait before joining again: a server that drops us at once must not keep this process busy.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -219,7 +220,13 @@ async fn converse(
     let Connection { lines, writer, .. } = connection;
     let speak = async {
         while let Some(request) = requests.recv().await {
-            write(writer, &request).await?;
+            let mut lines = Vec::new();
+            append(&mut lines, &request)?;
+            // What else is there goes with it: a release is mostly followed by the next request.
+            while let Ok(request) = requests.try_recv() {
+                append(&mut lines, &request)?;
+            }
+            writer.write_all(&lines).await?;
         }
         Ok(())
     };

@@ -77,8 +77,7 @@ async fn attempt_until_joined(path: &Path, capacity: &Capacity) -> Result<Connec
                     continue;
                 }
             }
-            // The server is there, and has more to accept than fits into its queue.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if in_passing(&error) => {}
             Err(error) => return Err(socket_error(path, &error)),
         }
         sleep(PAUSE).await;
@@ -87,6 +86,14 @@ async fn attempt_until_joined(path: &Path, capacity: &Capacity) -> Result<Connec
 
 fn nobody_listens(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+/// Whether to try again: the server has more to accept than fits into its queue, or ended as we connected.
+fn in_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted
+    )
 }
 
 /// Whether the server at `path` has greeted us; not, if it has just ended.

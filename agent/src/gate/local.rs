@@ -158,7 +158,7 @@ impl Permit {
         let mut watched = self.watched.clone();
         if watched.wait_for(|stage| *stage == Stage::Revoked).await.is_err() {
             // Nobody is left to revoke it.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
 use super::core::{Capacity, Need};
 
@@ -106,11 +106,11 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
     }
 }
 
-/// Writes one message as a line.
-pub(super) async fn write<W: AsyncWrite + Unpin>(writer: &mut W, message: &impl Serialize) -> io::Result<()> {
-    let mut line = serde_json::to_vec(message)?;
-    line.push(b'\n');
-    writer.write_all(&line).await
+/// Appends one message to `buffer`, as a line.
+pub(super) fn append(buffer: &mut Vec<u8>, message: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *buffer, message)?;
+    buffer.push(b'\n');
+    Ok(())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::BufReader;
+use tokio::io::{AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::core::{Capacity, Need};
 use super::desk::{Desk, Sink, Stage};
-use super::protocol::{Lines, MAX_CLAIMS, Reply, Request, VERSION, write};
+use super::protocol::{Lines, MAX_CLAIMS, Reply, Request, VERSION, append};
 
 #[cfg(test)]
 mod tests;
@@ -127,7 +127,9 @@ impl Connection {
     }
 
     async fn say(&mut self, reply: &Reply) -> io::Result<()> {
-        write(&mut self.writer, reply).await
+        let mut line = Vec::new();
+        append(&mut line, reply)?;
+        self.writer.write_all(&line).await
     }
 }
 

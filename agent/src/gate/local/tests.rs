@@ -2,6 +2,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
 use futures_now::poll_once;
@@ -78,7 +79,7 @@ async fn leases_end_also_when_the_runtime_of_the_first_one_has_ended() {
     let first = gate.clone();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        drop(runtime.block_on(first.acquire(Need::Quiet, Some(Duration::from_secs(60)))).unwrap());
+        drop(runtime.block_on(first.acquire(Need::Quiet, Some(Duration::from_mins(1)))).unwrap());
     })
     .join()
     .unwrap();
@@ -136,13 +137,13 @@ async fn a_member_that_leaves_gives_everything_back() {
         drop(leaver);
         drop(held);
     });
-    ended.unwrap();
+    drop(ended.unwrap());
 }
 
 #[tokio::test]
 async fn when_the_serving_process_ends_a_member_takes_over_what_it_waits_for() {
     let (_folder, path) = socket();
-    let (served, is_served) = tokio::sync::oneshot::channel();
+    let (started, has_started) = tokio::sync::oneshot::channel();
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
     let (left, leave) = mpsc::channel();
     let server_path = path.clone();
@@ -152,14 +153,14 @@ async fn when_the_serving_process_ends_a_member_takes_over_what_it_waits_for() {
         let (gate, permit) = runtime.block_on(async {
             let gate = join(&server_path).await;
             let permit = gate.acquire(Need::Quiet, None).await.unwrap();
-            served.send(()).unwrap();
+            started.send(()).unwrap();
             ended.await.unwrap();
             (gate, permit)
         });
         drop(runtime);
         left.send((gate, permit)).unwrap();
     });
-    is_served.await.unwrap();
+    has_started.await.unwrap();
     let (one, two) = (join(&path).await, join(&path).await);
     let mut waits = pin!(one.acquire(Need::Lanes(vec![0]), None));
     assert!(poll_once(waits.as_mut()).is_none());
@@ -179,6 +180,16 @@ async fn when_the_serving_process_ends_a_member_takes_over_what_it_waits_for() {
 }
 
 #[tokio::test]
+async fn a_gate_can_be_joined_while_its_server_goes() {
+    let (_folder, path) = socket();
+    for _ in 0..50 {
+        drop(join(&path).await);
+        let gate = join(&path).await;
+        drop(gate.acquire(Need::Quiet, None).await.unwrap());
+    }
+}
+
+#[tokio::test]
 async fn a_race_for_an_empty_seat_has_one_winner() {
     let (_folder, path) = socket();
     drop(UnixListener::bind(&path).unwrap());
@@ -187,14 +198,21 @@ async fn a_race_for_an_empty_seat_has_one_winner() {
         let path = path.clone();
         members.spawn(async move { join(&path).await });
     }
-    let members = members.join_all().await;
-    let quiet = members[0].acquire(Need::Quiet, None).await.unwrap();
-    for member in &members[1..] {
-        let mut other = pin!(member.acquire(Need::AnyLane, None));
-        assert!(poll_once(other.as_mut()).is_none());
+    let inside = Arc::new(AtomicUsize::new(0));
+    let mut users = tokio::task::JoinSet::new();
+    for member in members.join_all().await {
+        let inside = Arc::clone(&inside);
+        users.spawn(async move {
+            for _ in 0..5 {
+                let quiet = member.acquire(Need::Quiet, None).await.unwrap();
+                assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two gates were served");
+                tokio::task::yield_now().await;
+                inside.fetch_sub(1, Ordering::SeqCst);
+                drop(quiet);
+            }
+        });
     }
-    drop(quiet);
-    drop(members[15].acquire(Need::Quiet, None).await.unwrap());
+    users.join_all().await;
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt};
+use tokio::io::AsyncBufReadExt;
 
 use super::super::protocol::MAX_LINE_BYTES;
 use super::*;
