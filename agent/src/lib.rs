@@ -1,5 +1,11 @@
 //! The measurement loop: search, compile, verify, time.
+//!
+//! [`tune::run`] is the loop. What it tunes on is a [`backend`]; candidates run in [`worker`]s, child
+//! processes that may die in any way; [`compile`] makes them; the [`gate`] says who may use the device when.
 
 pub mod backend;
+pub mod compile;
 pub mod gate;
+mod process;
+pub mod tune;
 pub mod worker;

@@ -1,3 +1,4 @@
-//! What runs candidates: one module per kind of device.
+//! What answers for a device: one module per kind.
 
 pub mod cpu;
+pub mod replay;

@@ -6,20 +6,25 @@ use std::time::Duration;
 
 use fractune_tuner::kernel::{Configuration, ElementType, Language};
 use fractune_tuner::results::Device;
-use fractune_tuner::task::{Task, TaskArgument};
+use fractune_tuner::task::{Number, Task, TaskArgument};
 use fractune_tuner::trial::Outcome;
 
+use super::memory;
 use super::plan::{Plan, RunError};
+use crate::backend::cpu;
 use crate::backend::replay::Recording;
 use crate::compile::{Artifact, CompileFailure, Compiler, Unit};
 use crate::gate::{Gate, Need};
 use crate::process::allowed_cpus;
-use crate::worker::{self, Failure, Init, Worker, WorkerCommand, WorkerError};
+use crate::worker::protocol::{self, Init, Load};
+use crate::worker::{Failure, Worker, WorkerCommand};
 
 /// The limit of one compilation is the trial's, but at least this.
 const SHORTEST_COMPILE_LIMIT: Duration = Duration::from_secs(60);
 /// A worker allocates its buffers and runs the reference before it is ready.
 const WORKER_START: Duration = Duration::from_secs(120);
+/// What a candidate may allocate beside its buffers, in bytes.
+const CANDIDATE_MEMORY: u64 = 1 << 30;
 
 /// What a run tunes on.
 #[derive(Debug)]
@@ -61,6 +66,9 @@ impl Backend {
                 task.kernel.name, task.kernel.language
             )));
         }
+        if let Some(violation) = memory::check(plan) {
+            return Err(RunError::Spec(violation.to_string()));
+        }
         let cpus = allowed_cpus().map_err(|error| RunError::Machine(format!("cannot read the CPU set: {error}")))?;
         for &share in &plan.shares {
             if cpus_of_share(&cpus, share).is_empty() {
@@ -82,7 +90,7 @@ impl Backend {
         match self {
             Backend::Cpu(cpu) => Device {
                 backend: "cpu".into(),
-                product: worker::cpu_product(),
+                product: cpu::product(),
                 units: cpu.cpus.len() as u32,
                 units_by_share: shares
                     .iter()
@@ -151,8 +159,7 @@ impl Backend {
             return Ok(Prepared { trial, configuration, artifact, scalars: Vec::new(), compile_ns: 0 });
         };
         let refused = |message| CompileFailure::Candidate { outcome: Outcome::CompileError, message, compile_ns: 0 };
-        let scalars = task.scalar_values(index).map_err(|error| refused(error.to_string()))?;
-        let scalars = scalars.iter().map(ToString::to_string).collect();
+        let scalars = scalars(task, index).map_err(refused)?;
         let permit =
             gate.acquire(Need::AnyLane, None).await.map_err(|e| CompileFailure::Machine(e.to_string()))?;
         let Artifact { path, compile_ns } =
@@ -160,32 +167,72 @@ impl Backend {
         Ok(Prepared { trial, configuration, artifact: path, scalars, compile_ns })
     }
 
-    /// Starts a worker for a task at a share.
+    /// Starts a worker for a task at a share, with the reference's answers ready.
     pub(super) async fn start_worker(&self, plan: &Plan, task: &Task, share: u8) -> Result<Worker, Failure> {
         let Backend::Cpu(cpu) = self else {
             return Err(Failure::Fatal { message: "a recording needs no worker".into() });
         };
+        let fatal = |message| Failure::Fatal { message };
         let cpus = cpus_of_share(&cpu.cpus, share).to_vec();
-        let reference = match &task.kernel.verify.entrypoint {
-            Some(entry) if !task.kernel.verify.none => {
-                let built = cpu.compiler.build(&unit(task, entry, task.default), &cpus).await;
-                Some(built.map_err(|error| Failure::Fatal {
-                    message: format!("the reference {entry} does not compile: {error}"),
-                })?)
-            }
-            _ => None,
-        };
-        let scalars = task
-            .scalar_values(task.default)
-            .map_err(|error| Failure::Fatal { message: format!("the reference's arguments: {error}") })?;
         let threads = cpus.len().to_string();
-        let env = [("OMP_NUM_THREADS", threads.as_str()), ("OMP_DYNAMIC", "false"), ("OMP_PROC_BIND", "true")];
-        let env: Vec<_> = env.iter().map(|(name, value)| ((*name).to_string(), (*value).to_string())).collect();
-        let init = Init::for_task(plan, task, share, cpus, reference.map(|artifact| artifact.path), &scalars);
-        Worker::start(&cpu.worker, &init, &env, WORKER_START).await.map_err(|error| match error {
-            WorkerError::Fatal(message) => Failure::Fatal { message },
-            other => Failure::Fatal { message: other.to_string() },
+        let env = [("OMP_NUM_THREADS", threads.as_str()), ("OMP_DYNAMIC", "false"), ("OMP_PROC_BIND", "true")]
+            .map(|(name, value)| (name.to_string(), value.to_string()));
+        let reference = cpu.reference(task, &cpus).await.map_err(fatal)?;
+        let verifies = reference.is_some();
+        let init = Init {
+            protocol: protocol::VERSION,
+            seed: plan.search.seed.unsigned_abs(),
+            share,
+            cpus,
+            arguments: task.arguments.iter().map(|argument| protocol_argument(task, argument)).collect(),
+            reference,
+            cache: plan.measure.cache,
+            memory_limit_bytes: CANDIDATE_MEMORY,
+        };
+        let started = Worker::start(&cpu.worker, &init, &env, WORKER_START).await;
+        let mut worker = started.map_err(|error| fatal(error.to_string()))?;
+        if verifies {
+            worker.reference(WORKER_START).await.map_err(|failure| fatal(format!("the reference: {failure}")))?;
+        }
+        Ok(worker)
+    }
+}
+
+impl Cpu {
+    /// What computes the right answers, compiled with the default configuration; none where nothing is verified.
+    async fn reference(&self, task: &Task, cpus: &[usize]) -> Result<Option<Load>, String> {
+        let Some(entry) = task.kernel.verify.entrypoint.as_deref().filter(|_| !task.kernel.verify.none) else {
+            return Ok(None);
+        };
+        let built = self.compiler.build(&unit(task, entry, task.default), cpus).await;
+        let artifact = built.map_err(|error| format!("the reference {entry} does not compile: {error}"))?.path;
+        let scalars = scalars(task, task.default)?;
+        Ok(Some(Load { artifact, symbol: crate::compile::SYMBOL.into(), scalars, launch: None }))
+    }
+}
+
+/// Values of the scalar arguments at a configuration, as the worker protocol writes them.
+fn scalars(task: &Task, index: usize) -> Result<Vec<String>, String> {
+    let values = task.scalar_values(index)?;
+    Ok(values
+        .into_iter()
+        .map(|scalar| match scalar.value {
+            Number::Int(value) => value.to_string(),
+            Number::Float(value) => value.to_string(),
         })
+        .collect())
+}
+
+fn protocol_argument(task: &Task, argument: &TaskArgument) -> protocol::Argument {
+    match argument.clone() {
+        TaskArgument::Buffer { name, element, length, init, output } => {
+            let fractune_tuner::task::Tolerance { relative, absolute } = task.tolerance(element);
+            let tolerance = Some(protocol::Tolerance { relative, absolute });
+            protocol::Argument::Buffer(protocol::Buffer { name, element, length, init, output, tolerance })
+        }
+        TaskArgument::Scalar { name, element, .. } => {
+            protocol::Argument::Scalar(protocol::Scalar { name, element })
+        }
     }
 }
 

@@ -4,6 +4,7 @@ mod backend;
 mod batch;
 mod finals;
 pub mod folder;
+mod memory;
 mod plan;
 pub mod recheck;
 mod search;

@@ -9,9 +9,8 @@ use std::pin::pin;
 use std::time::Instant;
 
 use fractune_tuner::log::TrialLog;
-use fractune_tuner::measure::stale::Stale;
 use fractune_tuner::results::Ended;
-use fractune_tuner::search::{self, Observation, Search};
+use fractune_tuner::search::{self, Observation, Search, Stale};
 use fractune_tuner::trial::{Outcome, Trial};
 use futures::StreamExt as _;
 use futures::channel::{mpsc, oneshot};

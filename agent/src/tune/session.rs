@@ -8,7 +8,8 @@ use fractune_tuner::trial::Outcome;
 use super::backend::{Backend, Prepared};
 use super::plan::{Plan, RunError};
 use crate::backend::replay::Recording;
-use crate::worker::{Failure, Load, Worker};
+use crate::worker::protocol::Load;
+use crate::worker::{Failure, Worker};
 use fractune_tuner::task::Task;
 
 /// Time within which a worker must answer anything that runs no candidate.

@@ -12,4 +12,5 @@ mod serve;
 mod status;
 mod syscalls;
 
+pub use client::{Failure, Worker, WorkerCommand, WorkerError};
 pub use serve::serve;

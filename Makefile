@@ -1,0 +1,39 @@
+# Targets match what CI runs. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+JOB ?= examples/cpu-sgemm.yaml
+OUT ?= fractune-out/$(basename $(notdir $(JOB)))
+CLI := $(TARGET)/release/kubectl-fractune
+
+.PHONY: help setup build run report test lint crds bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: ## install what building and tuning need (Debian packages, the Rust toolchain)
+	@scripts/setup
+
+build: setup ## build the release binaries
+	cargo build --release --locked -p kubectl-fractune -p fractune-agent
+
+run: build ## tune a real kernel on this machine: make run [JOB=examples/cpu-stencil.yaml] [ARGS='--max-trials 50']
+	$(CLI) run $(JOB) --out $(OUT) $(if $(wildcard $(OUT)/job.yaml),--resume) $(ARGS)
+
+test: setup ## run every test
+	cargo test --workspace --locked
+
+lint: setup ## rustfmt, clippy, stale CRDs, licences and advisories
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo run -q --locked -p fractune-crds -- --check crds
+	@scripts/deny
+
+crds: ## write crds/*.yaml from the Rust types
+	cargo run -q --locked -p fractune-crds -- crds
+
+bench: build ## figures of speed and truth on this machine, as ratios in one run
+	bench/run
+
+clean: ## remove what was built
+	cargo clean
