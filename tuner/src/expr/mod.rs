@@ -14,6 +14,8 @@ mod code;
 mod error;
 mod parse;
 mod scope;
+mod span;
+mod suggest;
 
 pub use error::{EvalError, ExpressionError, Position};
 pub use scope::{Scope, Type};
