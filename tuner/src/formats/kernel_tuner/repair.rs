@@ -18,16 +18,14 @@ pub(super) fn repair(text: &[u8]) -> Option<Repaired> {
     let mut whole = None;
     let mut rest = text;
     while let Some((&byte, after)) = rest.split_first() {
+        if matches!(byte, b'}' | b']') && open.pop() != Some(byte) {
+            return None;
+        }
         let mut token = 1;
         match byte {
             b'"' => token = string_length(rest),
             b'{' => open.push(b'}'),
             b'[' => open.push(b']'),
-            b'}' | b']' => {
-                if open.pop() != Some(byte) {
-                    return None;
-                }
-            }
             b'N' | b'I' | b'-' => {
                 let number = ["NaN", "Infinity", "-Infinity"].iter().find(|n| rest.starts_with(n.as_bytes()));
                 if let Some(number) = number {

@@ -27,7 +27,7 @@ const EXPLORE: f64 = 0.15;
 const ELITES: usize = 5;
 /// Scale of the luck in the ranking, in logarithm of time.
 const LUCK: f64 = 0.05;
-/// Of the points two steps away, no more than this are ranked.
+/// Of the points two steps away from one elite, no more than this are ranked.
 const SECOND_STEPS: usize = 2000;
 
 pub(super) struct Auto {
@@ -139,7 +139,7 @@ impl Auto {
     /// Untried configurations near the best of a target, the most promising last.
     fn promising(&mut self, target: usize, wanted: usize) -> Vec<usize> {
         let elites = self.elites(target);
-        let effects = Effects::learn(self.told.values(), target);
+        let effects = Effects::learn(&self.told.values(), target);
         let mut ranked = BTreeMap::new();
         for &(time, index) in &elites {
             self.rank(&mut ranked, &effects, (time, index), self.points.neighbours(index));
@@ -148,7 +148,7 @@ impl Auto {
             for &(time, index) in &elites {
                 let steps = self.points.neighbours(index);
                 let second: Vec<usize> =
-                    steps.iter().flat_map(|&step| self.points.neighbours(step)).collect();
+                    steps.iter().flat_map(|&step| self.points.neighbours(step)).take(SECOND_STEPS).collect();
                 self.rank(&mut ranked, &effects, (time, index), second);
                 if ranked.len() >= SECOND_STEPS {
                     break;
