@@ -1,1 +1,264 @@
-//! Written next.
+//! The final table of a run, for a terminal.
+
+use std::fmt::Write as _;
+
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
+use fractune_tuner::results::{JobResult, ShareResult, TaskResult};
+
+/// What a run found, as plain text: one line per kernel, problem and share, then the totals by weight,
+/// the outcomes of every task and what the device has to say. `width` is the terminal's, in columns; without
+/// it nothing is wrapped.
+#[must_use]
+pub fn summary(job: &JobResult, width: Option<u16>) -> String {
+    let mut text = String::new();
+    if job.device.backend == "replay" {
+        text.push_str("SIMULATION: times come from a recording, nothing was measured here\n\n");
+    }
+    push_table(&mut text, results_table(job), width);
+    if job.tasks.iter().any(|task| !task.shares.is_empty()) {
+        text.push_str("\nTotals by weight\n");
+        push_table(&mut text, totals_table(job), width);
+    }
+    text.push_str("\nOutcomes\n");
+    for task in &job.tasks {
+        let _ = writeln!(text, "  {} / {}: {}", task.kernel, task.problem, outcomes(task));
+        if !task.verified {
+            text.push_str("    outputs were not verified\n");
+        }
+    }
+    if !job.device.notes.is_empty() {
+        text.push('\n');
+    }
+    for note in &job.device.notes {
+        let _ = writeln!(text, "note: {}", one_line(note));
+    }
+    text
+}
+
+/// A time in nanoseconds with three significant digits: `812 ns`, `12.3 µs`, `1.24 ms`, `2.10 s`.
+#[must_use]
+pub fn duration(ns: u64) -> String {
+    if ns < 1000 {
+        return format!("{ns} ns");
+    }
+    let mut value = ns as f64 / 1e3;
+    let mut unit = "µs";
+    for larger in ["ms", "s"] {
+        // 999.5 would be rounded to 1000 of the smaller unit.
+        if value < 999.5 {
+            break;
+        }
+        value /= 1e3;
+        unit = larger;
+    }
+    format!("{} {unit}", three_digits(value))
+}
+
+/// A figure with three significant digits, or all those before the point.
+pub(crate) fn three_digits(value: f64) -> String {
+    let decimals = match value.abs() {
+        v if v < 9.995 => 2,
+        v if v < 99.95 => 1,
+        _ => 0,
+    };
+    format!("{value:.decimals$}")
+}
+
+/// A difference in percent, with its sign: `+31 %`, `+4.2 %`, `0.0 %`.
+pub(crate) fn signed_percent(percent: f64) -> String {
+    let decimals = usize::from(percent.abs() < 9.95);
+    let text = format!("{percent:+.decimals$} %");
+    if percent.abs() < 0.05 { "0.0 %".to_owned() } else { text }
+}
+
+/// A ratio with two decimals, or none where it is large: `2.31x`, `140x`.
+pub(crate) fn times(ratio: f64) -> String {
+    let decimals = if ratio < 99.5 { 2 } else { 0 };
+    format!("{ratio:.decimals$}x")
+}
+
+/// Whether best and baseline cannot be told apart: their confidence intervals overlap.
+pub(crate) fn within_noise(share: &ShareResult) -> bool {
+    share.baseline.as_ref().is_some_and(|baseline| {
+        let upper = share.best.time_ns as f64 * (1.0 + share.best.noise_percent / 100.0);
+        let lower = baseline.time_ns as f64 * (1.0 - baseline.noise_percent / 100.0);
+        upper >= lower
+    })
+}
+
+/// What each other share's choice costs at this share: the share it was tuned at, and the loss or why
+/// there is none.
+pub(crate) fn losses(job: &JobResult, share: &ShareResult) -> Vec<(u8, String)> {
+    let others = job.shares.iter().copied().filter(|&other| other != share.share);
+    others.map(|other| (other, loss(share, other))).collect()
+}
+
+/// The loss with the choice of one share, as text.
+pub(crate) fn loss(share: &ShareResult, tuned_at: u8) -> String {
+    match (share.loss_with_choice_of(tuned_at), share.served.iter().any(|s| s.tuned_at == tuned_at)) {
+        (Some(loss), _) => signed_percent(loss * 100.0),
+        (None, true) => "failed".to_owned(),
+        (None, false) => "not timed".to_owned(),
+    }
+}
+
+fn results_table(job: &JobResult) -> Table {
+    let several = job.shares.len() > 1;
+    let mut header = vec!["Kernel", "Problem", "Share", "Baseline", "Best", "Speedup", "Noise"];
+    if several {
+        header.push("Loss with choice of");
+    }
+    let mut table = new_table(&header, 2);
+    for task in &job.tasks {
+        let (kernel, problem) = (task.kernel.as_str(), task.problem.as_str());
+        if task.shares.is_empty() {
+            table.add_row(vec![kernel, problem, "no trial was Ok"]);
+        }
+        for (i, share) in task.shares.iter().enumerate() {
+            let names = if i == 0 { (kernel, problem) } else { ("", "") };
+            let mut row = vec![
+                Cell::new(names.0),
+                Cell::new(names.1),
+                Cell::new(format!("{} %", share.share)),
+                Cell::new(share.baseline.as_ref().map_or("failed".to_owned(), |b| duration(b.time_ns))),
+                Cell::new(duration(share.best.time_ns)),
+                Cell::new(share.speedup().map_or("-".to_owned(), times)),
+                Cell::new(format!("{:.1} %", share.best.noise_percent)),
+            ];
+            if several {
+                let lines = losses(job, share).into_iter().map(|(at, loss)| format!("{at} %: {loss}"));
+                row.push(Cell::new(lines.collect::<Vec<_>>().join("\n")));
+            }
+            table.add_row(row);
+        }
+    }
+    table
+}
+
+fn totals_table(job: &JobResult) -> Table {
+    let mut table = new_table(&["Share", "Default", "Tuned", "Speedup", "Left out"], 0);
+    for total in job.totals() {
+        let timed = total.best_ns > 0;
+        let time = |ns| if timed { duration(ns) } else { "-".to_owned() };
+        table.add_row(vec![
+            format!("{} %", total.share),
+            time(total.default_ns),
+            time(total.best_ns),
+            if timed { times(total.default_ns as f64 / total.best_ns as f64) } else { "-".to_owned() },
+            format!("{} of {}", total.left_out, job.tasks.len()),
+        ]);
+    }
+    table
+}
+
+/// A table whose columns from `numbers_from` on are aligned to the right.
+fn new_table(header: &[&str], numbers_from: usize) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY);
+    table.set_header(header.to_vec());
+    for column in table.column_iter_mut().skip(numbers_from) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn push_table(text: &mut String, mut table: Table, width: Option<u16>) {
+    if let Some(width) = width {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_width(width);
+    }
+    text.push_str(&table.trim_fmt());
+    text.push('\n');
+}
+
+/// `Ok 150, CompileError 3`, or why there is nothing to list.
+fn outcomes(task: &TaskResult) -> String {
+    let counts: Vec<String> = (task.outcomes.iter().filter(|(_, count)| **count > 0))
+        .map(|(outcome, count)| format!("{outcome} {count}"))
+        .collect();
+    if counts.is_empty() { "no trials".to_owned() } else { counts.join(", ") }
+}
+
+/// Text from outside on one line of a terminal, without anything that would steer it.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn durations_have_three_digits_and_the_fitting_unit() {
+        let cases = [
+            (0, "0 ns"),
+            (812, "812 ns"),
+            (1_000, "1.00 µs"),
+            (12_340, "12.3 µs"),
+            (999_499, "999 µs"),
+            (999_950, "1.00 ms"),
+            (1_240_000, "1.24 ms"),
+            (99_960_000, "100 ms"),
+            (2_100_000_000, "2.10 s"),
+            (7_200_000_000_000, "7200 s"),
+        ];
+        for (ns, text) in cases {
+            assert_eq!(duration(ns), text);
+        }
+    }
+
+    #[test]
+    fn signs_and_small_differences() {
+        assert_eq!(signed_percent(31.2), "+31 %");
+        assert_eq!(signed_percent(4.21), "+4.2 %");
+        assert_eq!(signed_percent(-0.01), "0.0 %");
+    }
+
+    #[test]
+    fn every_line_fits_80_columns() {
+        let (mut job, _) = sample::job();
+        job.tasks[0].kernel = "a-kernel-with-a-name-that-is-as-long-as-they-come-in-a-cluster".to_owned();
+        let text = summary(&job, Some(80));
+        for line in text.lines().filter(|l| !l.starts_with("note") && !l.starts_with("  ")) {
+            assert!(line.chars().count() <= 80, "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_table_says_what_was_found() {
+        let (job, _) = sample::job();
+        let text = summary(&job, Some(80));
+        let best = &job.tasks[0].shares[0];
+        for expected in [
+            "sgemm",
+            "Totals by weight",
+            "Ok ",
+            "CompileError ",
+            "note: ",
+            duration(best.best.time_ns).as_str(),
+            times(best.speedup().unwrap()).as_str(),
+        ] {
+            assert!(text.contains(expected), "{expected} is not in\n{text}");
+        }
+        assert!(!text.contains("SIMULATION"), "{text}");
+    }
+
+    #[test]
+    fn a_replay_is_called_a_simulation() {
+        let (mut job, _) = sample::job();
+        job.device.backend = "replay".to_owned();
+        assert!(summary(&job, None).starts_with("SIMULATION"));
+    }
+
+    #[test]
+    fn a_task_without_results_is_listed() {
+        let (mut job, _) = sample::job();
+        job.tasks.truncate(1);
+        job.tasks[0].shares.clear();
+        let text = summary(&job, None);
+        assert!(text.contains("no trial was Ok"), "{text}");
+        assert!(!text.contains("Totals"), "{text}");
+    }
+}

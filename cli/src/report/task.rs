@@ -1,0 +1,185 @@
+//! What was found for one kernel and problem.
+
+use std::collections::BTreeSet;
+
+use fractune_tuner::kernel::{Configuration, Value};
+use fractune_tuner::results::{Ended, JobResult, ShareResult, TaskResult};
+use fractune_tuner::trial::Trial;
+use maud::{Markup, html};
+
+use super::{ReportError, count, distribution, effects, failures, progress, share_label, svg};
+use crate::table::{duration, loss, losses, three_digits, times, within_noise};
+
+/// The section of one task; `index` makes its anchor unique.
+pub(super) fn section(
+    job: &JobResult,
+    task: &TaskResult,
+    trials: &[Trial],
+    index: usize,
+) -> Result<Markup, ReportError> {
+    let timed = trials.iter().any(|trial| job.shares.iter().any(|&share| trial.time_ns(share).is_some()));
+    let charts = if timed { Some(charts(job, task, trials)?) } else { None };
+    Ok(html! {
+        section id=(format!("task-{index}")) {
+            h2 { (task.kernel) " / " (task.problem) }
+            p.soft { (search_in_words(task)) }
+            @if task.shares.is_empty() {
+                p { strong { "No trial was Ok:" } " there is nothing to compare. The failures below say why." }
+            } @else {
+                (summary(job, task))
+                (winners(task))
+                @if job.shares.len() > 1 { (matrix(job, task)) }
+            }
+            @if let Some(charts) = charts { (charts) }
+            (failures::section(task, trials))
+        }
+    })
+}
+
+fn charts(job: &JobResult, task: &TaskResult, trials: &[Trial]) -> Result<Markup, ReportError> {
+    let shares = &job.shares;
+    Ok(html! {
+        h3 { "Best so far" }
+        (svg::legend(shares))
+        div.charts { (progress::over_trials(shares, trials)?) (progress::over_time(shares, trials)?) }
+        h3 { "Distribution of times" }
+        p.soft {
+            "Times of the search, which may be disturbed; best and default as timed in the quiet rounds at its end."
+        }
+        div.charts { (distribution::charts(shares, task, trials)?) }
+        (effects::section(shares, trials)?)
+    })
+}
+
+fn search_in_words(task: &TaskResult) -> String {
+    let why = match task.ended {
+        Ended::MaxTrials => "until the limit of trials",
+        Ended::SpaceExhausted => "which is every valid configuration",
+        Ended::Stale => "until nothing better came for long enough",
+        Ended::Interrupted => "then interrupted; the run can be resumed",
+    };
+    let seconds = |ms: u64| duration(ms.saturating_mul(1_000_000));
+    format!(
+        "Weight {}. {} in {}, {why}. {} of {} combinations are valid. Quiet rounds took {}.",
+        task.weight,
+        count(task.trials as usize, "trial"),
+        seconds(task.search_ms),
+        task.valid,
+        task.raw,
+        seconds(task.finals_ms)
+    )
+}
+
+fn summary(job: &JobResult, task: &TaskResult) -> Markup {
+    let several = job.shares.len() > 1;
+    let metrics: BTreeSet<&str> =
+        task.shares.iter().flat_map(|s| s.metrics.keys()).map(String::as_str).collect();
+    html! {
+        div.scroll { table {
+            caption { "Medians of the quiet rounds. Noise: half the width of the 95\u{a0}% confidence interval." }
+            thead { tr {
+                th scope="col" { "Share" }
+                th.number scope="col" { "Baseline" }
+                th.number scope="col" { "Best" }
+                th.number scope="col" { "Speedup" }
+                th.number scope="col" { "Noise" }
+                th.number scope="col" { "Samples" }
+                @for metric in &metrics { th.number scope="col" { (metric) } }
+                @if several { th scope="col" { "Loss with the choice of" } }
+            } }
+            tbody { @for share in &task.shares {
+                tr {
+                    th scope="row" { (share_label(share.share)) }
+                    td.number { (share.baseline.as_ref().map_or_else(|| "failed".to_owned(), |b| duration(b.time_ns))) }
+                    td.number { (duration(share.best.time_ns)) }
+                    td.number { (speedup(share)) }
+                    td.number { "±" (format!("{:.1}", share.best.noise_percent)) "\u{a0}%" }
+                    td.number { (share.best.samples) }
+                    @for metric in &metrics {
+                        td.number { (share.metrics.get(*metric).map_or_else(|| "–".to_owned(), |v| three_digits(*v))) }
+                    }
+                    @if several {
+                        td { (losses(job, share).iter()
+                            .map(|(at, loss)| format!("{}: {}", share_label(*at), loss.replace(' ', "\u{a0}")))
+                            .collect::<Vec<_>>().join(", ")) }
+                    }
+                }
+            } }
+        } }
+    }
+}
+
+fn speedup(share: &ShareResult) -> Markup {
+    html! {
+        @match share.speedup() {
+            Some(ratio) if ratio.is_finite() => (times(ratio)),
+            _ => "–",
+        }
+        @if within_noise(share) { br; span.soft { "within noise" } }
+    }
+}
+
+fn winners(task: &TaskResult) -> Markup {
+    let best = task.shares.iter().map(|share| &share.best.configuration);
+    let names: BTreeSet<&String> = best.chain([&task.default]).flat_map(|c| c.0.keys()).collect();
+    html! {
+        h3 { "Winning configurations" }
+        div.scroll { table {
+            caption { mark { "Marked" } " values differ from the default." }
+            thead { tr {
+                th scope="col" { "Parameter" }
+                th.number scope="col" { "Default" }
+                @for share in &task.shares { th.number scope="col" { (share_label(share.share)) } }
+            } }
+            tbody { @for name in names {
+                tr {
+                    th scope="row" { (name) }
+                    td.number { (value(&task.default, name)) }
+                    @for share in &task.shares {
+                        td.number {
+                            @if share.best.configuration.0.get(name) == task.default.0.get(name) {
+                                (value(&share.best.configuration, name))
+                            } @else {
+                                mark { (value(&share.best.configuration, name)) }
+                            }
+                        }
+                    }
+                }
+            } }
+        } }
+    }
+}
+
+fn value(configuration: &Configuration, name: &str) -> String {
+    configuration.0.get(name).map_or_else(|| "–".to_owned(), Value::to_string)
+}
+
+/// The share matrix: what it costs to serve at one share what was tuned at another.
+fn matrix(job: &JobResult, task: &TaskResult) -> Markup {
+    html! {
+        h3 { "Share matrix" }
+        div.scroll { table.matrix {
+            caption { "How much longer it takes, served at the row's share, with the choice tuned at the column's." }
+            thead { tr {
+                td {}
+                @for share in &job.shares { th scope="col" { "tuned at " (share_label(*share)) } }
+            } }
+            tbody { @for served in &task.shares {
+                tr {
+                    th scope="row" { "served at " (share_label(served.share)) }
+                    @for &tuned_at in &job.shares {
+                        @let loss_percent = served.loss_with_choice_of(tuned_at).map(|loss| loss * 100.0);
+                        td.number style=[loss_percent.map(heat)] { (loss(served, tuned_at)) }
+                    }
+                }
+            } }
+        } }
+    }
+}
+
+/// The ground of a cell: nothing at no loss, the full colour from 50 % on. Half transparent at most, so that
+/// text in the page's colour stays readable on it in light and dark.
+fn heat(loss_percent: f64) -> String {
+    let strength = (loss_percent / 50.0).clamp(0.0, 1.0);
+    format!("background:rgba(214,88,60,{:.3})", 0.05 + 0.5 * strength)
+}
