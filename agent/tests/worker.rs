@@ -385,12 +385,12 @@ async fn what_cannot_be_loaded_or_set_up_is_explained() {
     let error = start(&huge).await.unwrap_err().to_string();
     assert!(error.contains("buffer A of 1125899906842624 elements"), "{error}");
 
-    let command = WorkerCommand {
-        program: "/bin/sh".into(),
-        args: vec!["-c".into(), "read line; echo hello; read line".into()],
-    };
-    let error = Worker::start(&command, &bench.init(), &[], LIMIT).await.unwrap_err();
-    assert!(error.to_string().contains("spoke out of protocol"), "{error}");
+    for speech in ["echo hello", "echo '{\"reply\":\"ok\"}'", "head -c 70000000 /dev/zero"] {
+        let script = format!("read line; {speech}; read line");
+        let command = WorkerCommand { program: "/bin/sh".into(), args: vec!["-c".into(), script.into()] };
+        let error = Worker::start(&command, &bench.init(), &[], LIMIT).await.unwrap_err();
+        assert!(error.to_string().contains("spoke out of protocol"), "{speech}: {error}");
+    }
     let command = WorkerCommand { program: "/absent".into(), args: vec![] };
     let error = Worker::start(&command, &bench.init(), &[], LIMIT).await.unwrap_err();
     assert!(matches!(error, WorkerError::Spawn { .. }), "{error}");

@@ -1,7 +1,7 @@
 //! CPUs: candidates are shared objects, called in the worker's own process.
 //!
-//! This is one of the two places where `unsafe` is allowed; it is kept to [`memory`], [`library`],
-//! [`evict`] and [`float_control`].
+//! This is one of the two places where `unsafe` is allowed; it is kept to `memory`, `library`,
+//! `evict` and `float_control`.
 
 mod compare;
 mod contents;
