@@ -2,7 +2,7 @@
 //!
 //! A candidate may crash, exit, loop for ever, eat all memory or print gigabytes. It does so in a worker,
 //! and the parent sees a clear failure that costs one trial. [`protocol`] is what the two say to each other,
-//! [`client`] the parent's side, [`serve`] the child's.
+//! [`client`] the parent's side, [`serve()`] the child's.
 
 pub mod client;
 mod confine;

@@ -89,8 +89,8 @@ impl Visit for Difference<'_> {
             }
             let comparable =
                 !untouched(got) && !untouched(expected) && got.is_finite() && expected.is_finite();
-            let distance = if comparable { got.distance(expected) } else { f64::INFINITY };
-            if distance <= absolute + relative * expected.as_f64().abs() {
+            let distance = got.distance(expected);
+            if comparable && distance <= absolute + relative * expected.as_f64().abs() {
                 continue;
             }
             differing += 1;
@@ -100,9 +100,10 @@ impl Visit for Difference<'_> {
             first.get_or_insert((i, got, expected));
         }
         let (i, got, expected) = first?;
-        let what = match (untouched(got), untouched(expected)) {
-            (true, _) => format!("{name}[{i}] is not written, the reference has {expected}"),
-            (_, true) => format!("{name}[{i}] is {got}, the reference leaves it alone"),
+        let (got, expected, written) = (shown(got), shown(expected), (!untouched(got), !untouched(expected)));
+        let what = match written {
+            (false, _) => format!("{name}[{i}] is not written, the reference has {expected}"),
+            (_, false) => format!("{name}[{i}] is {got}, the reference leaves it alone"),
             _ => format!("{name}[{i}] is {got}, the reference has {expected}"),
         };
         let total = self.expected.len() / E::BYTES;
@@ -110,6 +111,13 @@ impl Visit for Difference<'_> {
             if largest > 0.0 { format!(", largest relative error {largest:.1e}") } else { String::new() };
         Some(format!("{what} ({differing} of {total} elements differ{error})"))
     }
+}
+
+/// With an exponent where forty digits would be needed otherwise.
+fn shown<E: Element>(x: E) -> String {
+    let size = x.as_f64().abs();
+    let plain = size == 0.0 || (1e-5..1e16).contains(&size);
+    if plain { x.to_string() } else { format!("{x:?}") }
 }
 
 /// Of the elements that were written and are finite. Scaled by the largest, so that squares do not overflow.

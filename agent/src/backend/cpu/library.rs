@@ -8,6 +8,7 @@ use fractune_tuner::trial::Outcome;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW, Symbol};
 
 use super::Fault;
+use super::float_control::FloatControl;
 
 /// `RTLD_NOLOAD | RTLD_NODELETE` of Linux: keep what is loaded already, load nothing.
 const KEEP_IF_LOADED: i32 = 0x0004 | 0x1000;
@@ -22,6 +23,8 @@ type Entry = unsafe extern "C" fn(*mut *mut c_void);
 #[derive(Debug)]
 pub(super) struct Candidate {
     entry: Symbol<Entry>,
+    /// The control word that its initialisers left.
+    control: FloatControl,
     /// Keeps the code of `entry` mapped.
     _library: Library,
 }
@@ -29,9 +32,13 @@ pub(super) struct Candidate {
 impl Candidate {
     /// Loads the shared object at `path`, every symbol bound now and none shown to others.
     pub(super) fn load(path: &Path, symbol: &str) -> Result<Self, Fault> {
+        let ours = FloatControl::current();
         // SAFETY: the object's initialisers run. They may do anything; that is why this process is a
         // confined child whose death costs one trial.
-        let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) }.map_err(|e| {
+        let library = unsafe { Library::open(Some(path), RTLD_NOW | RTLD_LOCAL) };
+        let control = FloatControl::current();
+        ours.set();
+        let library = library.map_err(|e| {
             let message = in_full(&e);
             let no_room = message.contains("cannot allocate memory") || message.contains("map segment");
             let outcome = if no_room { Outcome::ResourceExceeded } else { Outcome::RuntimeError };
@@ -48,14 +55,17 @@ impl Candidate {
                 std::mem::forget(kept);
             }
         }
-        Ok(Self { entry, _library: library })
+        Ok(Self { entry, control, _library: library })
     }
 
     /// Calls the candidate; `arguments[i]` points at the value of the i-th argument.
     pub(super) fn call(&self, arguments: &mut [*mut c_void]) {
+        let ours = FloatControl::current();
+        self.control.set();
         // SAFETY: the pointers are to live values of the types that the candidate was compiled for. What it
         // does with them is not known: guard pages catch what they can, and the parent survives the rest.
         unsafe { (self.entry)(arguments.as_mut_ptr()) }
+        ours.set();
     }
 }
 

@@ -1,13 +1,14 @@
 //! CPUs: candidates are shared objects, called in the worker's own process.
 //!
-//! This is one of the two places where `unsafe` is allowed; it is kept to [`memory`], [`library`] and
-//! [`evict`].
+//! This is one of the two places where `unsafe` is allowed; it is kept to `memory`, `library`,
+//! `evict` and `float_control`.
 
 mod compare;
 mod contents;
 mod device;
 mod element;
 mod evict;
+mod float_control;
 mod library;
 mod memory;
 mod product;
