@@ -11,7 +11,7 @@ use tokio::process::{Child, Command};
 ///
 /// # Errors
 /// What the system answers.
-pub fn allowed_cpus() -> io::Result<Vec<usize>> {
+pub(crate) fn allowed_cpus() -> io::Result<Vec<usize>> {
     let set = sched_getaffinity(None)?;
     Ok((0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect())
 }
@@ -21,7 +21,7 @@ pub fn allowed_cpus() -> io::Result<Vec<usize>> {
 ///
 /// # Errors
 /// What the system answers: most often that the program does not exist.
-pub fn spawn_limited(command: &mut Command, cpus: &[usize], file_bytes: u64) -> io::Result<Group> {
+pub(crate) fn spawn_limited(command: &mut Command, cpus: &[usize], file_bytes: u64) -> io::Result<Group> {
     let own_cpus = sched_getaffinity(None)?;
     let own_limit = getrlimit(Resource::Fsize);
     let mut set = CpuSet::new();
@@ -38,14 +38,14 @@ pub fn spawn_limited(command: &mut Command, cpus: &[usize], file_bytes: u64) -> 
 
 /// A child that leads a process group; the whole group is killed when this is dropped.
 #[derive(Debug)]
-pub struct Group {
+pub(crate) struct Group {
     /// The group's leader.
-    pub child: Child,
+    pub(crate) child: Child,
 }
 
 impl Group {
     /// Kills every process of the group and waits, briefly, for the leader to be gone.
-    pub async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         self.signal_group();
         let _ = tokio::time::timeout(Duration::from_secs(5), self.child.wait()).await;
     }

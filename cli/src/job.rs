@@ -4,8 +4,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use fractune_agent::tune::Plan;
-use fractune_crds::load::{self, Manifest};
-use fractune_crds::validate::validate;
+use fractune_crds::{LoadError, Manifest, validate};
 
 use crate::args::Run;
 use crate::error::CliError;
@@ -50,7 +49,7 @@ pub fn read(path: &Path, overrides: &Overrides) -> Result<Job, CliError> {
 
 fn read_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
     // One byte more than a job may have, so that the loader can say that there are too many.
-    let limit = load::LARGEST_MANIFEST as u64 + 1;
+    let limit = fractune_crds::MAX_BYTES as u64 + 1;
     let mut bytes = Vec::new();
     if path == Path::new("-") {
         std::io::stdin().take(limit).read_to_end(&mut bytes)?;
@@ -61,20 +60,20 @@ fn read_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 fn parse(bytes: Vec<u8>, file: &str, overrides: &Overrides) -> Result<Job, CliError> {
-    let Manifest { mut job, config_maps, ignored } = load::parse(&bytes).map_err(|error| match error {
-        load::LoadError::Invalid(violations) => CliError::Invalid { file: file.into(), violations },
+    let mut manifest = fractune_crds::parse(&bytes).map_err(|error| match error {
+        LoadError::Violations(violations) => CliError::Invalid { file: file.into(), violations },
         other => CliError::Unreadable { file: file.into(), message: other.to_string() },
     })?;
+    let job = &mut manifest.job;
     if !overrides.shares.is_empty() {
         job.spec.shares.clone_from(&overrides.shares);
     }
     if let Some(max_trials) = overrides.max_trials {
         job.spec.search.max_trials = max_trials;
     }
-    let sources =
-        |key: &fractune_tuner::kernel::ConfigMapKeyRef| config_maps.get(&key.name)?.get(&key.key).cloned();
-    let tasks =
-        validate(&job, &sources).map_err(|violations| CliError::Invalid { file: file.into(), violations })?;
+    let tasks = validate(&manifest.job, &|reference| manifest.source(reference))
+        .map_err(|violations| CliError::Invalid { file: file.into(), violations })?;
+    let Manifest { job, ignored, config_maps: _ } = manifest;
     let parallelism = overrides.parallelism.map_or(job.spec.parallelism as usize, |n| n as usize);
     let plan = Plan {
         job: job.metadata.name.unwrap_or_default(),

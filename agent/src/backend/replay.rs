@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
-use fractune_tuner::formats::kernel_tuner;
+use fractune_tuner::formats;
 use fractune_tuner::kernel::Configuration;
 use fractune_tuner::log;
 use fractune_tuner::task::Task;
@@ -54,7 +54,7 @@ impl Recording {
                 recording.add_trial_log(&file.path).map_err(|error| fail(error.to_string()))?;
             } else {
                 let bytes = std::fs::read(&file.path).map_err(|error| fail(error.to_string()))?;
-                let space = kernel_tuner::read(&bytes).map_err(|error| fail(error.to_string()))?;
+                let space = formats::read(&bytes).map_err(|error| fail(error.to_string()))?;
                 let shares: Vec<u8> = file.share.map_or(shares.to_vec(), |share| vec![share]);
                 recording.add_space(space, &shares, &file.path);
             }
@@ -67,7 +67,7 @@ impl Recording {
         Ok(recording)
     }
 
-    fn add_space(&mut self, space: kernel_tuner::Recorded, shares: &[u8], path: &Path) {
+    fn add_space(&mut self, space: formats::Recorded, shares: &[u8], path: &Path) {
         if space.cut_off {
             self.notes.push(format!(
                 "{} is cut off; its {} whole entries are used",

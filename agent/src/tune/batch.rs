@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use fractune_tuner::kernel::Configuration;
 use fractune_tuner::log::TrialLog;
-use fractune_tuner::measure::stats::median;
+use fractune_tuner::measure::median;
 use fractune_tuner::trial::{Measurement, Outcome, Trial};
 use futures::channel::oneshot;
 use futures::future;

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fractune_tuner::kernel::Configuration;
-use fractune_tuner::measure::finals::{Finals, FinalsPolicy};
-use fractune_tuner::measure::matrix::{Quiet, QuietSamples, cross_plan, share_results, winners};
+use fractune_tuner::measure::{Finals, FinalsPolicy};
+use fractune_tuner::measure::{Quiet, QuietSamples, cross_plan, share_results, winners};
 use fractune_tuner::results::ShareResult;
 use fractune_tuner::trial::Trial;
 
@@ -55,7 +55,9 @@ pub(super) async fn finals(
             let samples = rounds(run, runner, &prepared, entries.iter().copied().collect(), default).await?;
             let known = quiet.entry(runner.share).or_default();
             // An entry that failed is known to have failed, and not asked for again.
-            entries.iter().for_each(|&entry| drop(known.entry(entry).or_default()));
+            for &entry in entries {
+                known.entry(entry).or_default();
+            }
             known.extend(samples);
         }
     }

@@ -1,7 +1,7 @@
 //! Measuring a run's winners again, each alone in a new worker, to see whether the reported times are true.
 
-use fractune_tuner::measure::finals::{Finals, FinalsPolicy};
-use fractune_tuner::measure::stats::median;
+use fractune_tuner::measure::{Finals, FinalsPolicy};
+use fractune_tuner::measure::median;
 use fractune_tuner::results::{JobResult, ShareResult};
 use fractune_tuner::task::Task;
 use serde::Serialize;

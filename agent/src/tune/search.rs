@@ -102,7 +102,7 @@ impl<'a> Searching<'a> {
             under_way: VecDeque::new(),
             asked: 0,
             exhausted: false,
-            stale: Stale::default(),
+            stale: Stale::new(),
             best: BTreeMap::new(),
             trials: Vec::new(),
             started: Instant::now(),
@@ -168,14 +168,15 @@ impl<'a> Searching<'a> {
     fn tell(&mut self, measured: Vec<(usize, Trial)>) {
         for (index, mut trial) in measured {
             let times_ns: Vec<_> = self.run.plan.shares.iter().map(|&share| trial.time_ns(share)).collect();
-            self.stale.record(&times_ns);
-            for (&share, time) in self.run.plan.shares.iter().zip(&times_ns) {
+            let observation = Observation { times_ns };
+            self.stale.record(&observation);
+            for (&share, time) in self.run.plan.shares.iter().zip(&observation.times_ns) {
                 if let Some(time) = *time {
                     let best = self.best.entry(share).or_insert(time);
                     *best = time.min(*best);
                 }
             }
-            self.search.tell(index, &Observation { times_ns });
+            self.search.tell(index, &observation);
             trial.measurements.iter_mut().for_each(|measurement| measurement.samples_ns = Vec::new());
             self.trials.push(trial);
         }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use fractune_tuner::measure::race::{Race, RacePolicy, Step, Verdict};
+use fractune_tuner::measure::{Race, RacePolicy, Step, Verdict};
 use fractune_tuner::trial::Outcome;
 
 use super::backend::{Backend, Prepared};

@@ -53,6 +53,20 @@ pub trait Points {
     fn neighbours(&self, index: usize) -> Vec<usize>;
 }
 
+impl Points for crate::space::Space {
+    fn len(&self) -> usize {
+        Self::len(self)
+    }
+
+    fn point(&self, index: usize) -> Vec<u16> {
+        Self::point(self, index)
+    }
+
+    fn neighbours(&self, index: usize) -> Vec<usize> {
+        Self::neighbours(self, index)
+    }
+}
+
 /// Starts a strategy.
 ///
 /// `first` is the default configuration's index, which is asked first; `shares` is the number of times
