@@ -53,7 +53,9 @@ pub enum LoadError {
     #[error("the file holds more than {MAX_VALUES} values, or 16 MiB of text, once its aliases are expanded")]
     TooManyValues,
     /// A document that is no object of Kubernetes.
-    #[error("document {0} of the file has no kind and apiVersion; a job has kind: TuneJob and apiVersion: {API_VERSION}")]
+    #[error(
+        "document {0} of the file has no kind and apiVersion; a job has kind: TuneJob and apiVersion: {API_VERSION}"
+    )]
     NoKind(usize),
     /// A version that this program does not know.
     #[error("kind {kind} has apiVersion {found:?}; this program reads {API_VERSION}")]

@@ -50,6 +50,10 @@ fn definition(
     let mut definition = serde_json::to_value(derived).unwrap_or_default();
     if let Some(Value::Object(schema)) = definition.pointer_mut(SCHEMA_POINTER) {
         complete(schema);
+        if let Some(message) = at(schema, "status.conditions[].message") {
+            // Kubernetes' own bound of a condition's message.
+            message.insert("maxLength".into(), json!(32_768));
+        }
         for (path, list_type) in lists {
             if let Some(list) = at(schema, path) {
                 list_type.set(list);
@@ -164,8 +168,16 @@ mod tests {
 
     #[test]
     fn schemas_are_structural() {
-        const UNSTRUCTURED: [&str; 8] =
-            ["$ref", "$defs", "definitions", "oneOf", "anyOf", "nullable", "uniqueItems", "patternProperties"];
+        const UNSTRUCTURED: [&str; 8] = [
+            "$ref",
+            "$defs",
+            "definitions",
+            "oneOf",
+            "anyOf",
+            "nullable",
+            "uniqueItems",
+            "patternProperties",
+        ];
         for (name, definition) in definitions() {
             walk(name, definition.pointer(SCHEMA_POINTER).unwrap(), &mut |path, schema| {
                 for keyword in UNSTRUCTURED {

@@ -56,7 +56,8 @@ fn name(job: &TuneJob, found: &mut Vec<Violation>) {
     if name.is_empty() {
         found.push(Violation::new("metadata.name", "", "missing field; name the job"));
     } else if !good {
-        let message = "is not a DNS label; use at most 63 of a-z, 0-9 and -, with a letter or digit first and last";
+        let message =
+            "is not a DNS label; use at most 63 of a-z, 0-9 and -, with a letter or digit first and last";
         found.push(Violation::new("metadata.name", name, message));
     }
 }
@@ -122,7 +123,8 @@ fn source(
         (None, Some(reference)) => {
             let source = sources(reference);
             if source.is_none() {
-                let message = "no ConfigMap of that name has that key; create it, or put it into the same file";
+                let message =
+                    "no ConfigMap of that name has that key; create it, or put it into the same file";
                 let value = format!("{}/{}", reference.name, reference.key);
                 found.push(Violation::new(format!("{path}.source.configMapKeyRef"), value, message));
             }

@@ -32,10 +32,15 @@ pub(crate) fn documents(text: &str) -> Result<Vec<Value>, Refusal> {
     for document in serde_yaml::Deserializer::from_str(text) {
         let value = Bounded { budget: &mut budget, depth: MAX_DEPTH }
             .deserialize(document)
-            .map_err(|error| budget.refusal.take().unwrap_or(Refusal::Syntax(error)))?;
+            .map_err(|error| budget.refusal.take().unwrap_or_else(|| refusal(error)))?;
         documents.push(value);
     }
     Ok(documents)
+}
+
+/// The crate's own limit on aliases has no name but its message.
+fn refusal(error: serde_yaml::Error) -> Refusal {
+    if error.to_string().starts_with("repetition limit") { Refusal::Size } else { Refusal::Syntax(error) }
 }
 
 struct Budget {
@@ -74,9 +79,9 @@ impl Bounded<'_> {
         }
     }
 
-    fn number<E: de::Error>(self, number: impl Into<Value>) -> Result<Value, E> {
+    fn scalar<E: de::Error>(self, value: impl Into<Value>) -> Result<Value, E> {
         self.budget.take(0)?;
-        Ok(number.into())
+        Ok(value.into())
     }
 }
 
@@ -96,24 +101,28 @@ impl<'de> Visitor<'de> for Bounded<'_> {
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<Value, E> {
-        self.number(Value::Null)
+        self.scalar(Value::Null)
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Value, E> {
+        self.scalar(Value::Null)
     }
 
     fn visit_bool<E: de::Error>(self, value: bool) -> Result<Value, E> {
-        self.number(value)
+        self.scalar(value)
     }
 
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<Value, E> {
-        self.number(value)
+        self.scalar(value)
     }
 
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<Value, E> {
-        self.number(value)
+        self.scalar(value)
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<Value, E> {
         match Number::from_f64(value) {
-            Some(number) => self.number(number),
+            Some(number) => self.scalar(number),
             None => Err(E::custom(format!("{value} is not a number that JSON has; write it in quotes"))),
         }
     }

@@ -67,7 +67,8 @@ impl Checks<'_> {
         let length = match Expression::compile(text, sizes) {
             Ok(expression) => expression,
             Err(_) if Expression::compile(text, all).is_ok() => {
-                let message = "depends on a parameter, but every configuration gets the same buffers; use sizes only";
+                let message =
+                    "depends on a parameter, but every configuration gets the same buffers; use sizes only";
                 self.refuse(field, text, message);
                 return None;
             }

@@ -122,8 +122,7 @@ fn dimensions(
     slots: &[i64],
 ) -> Result<[u32; 3], String> {
     let mut sizes = [1; 3];
-    for (((to, expression), most), axis) in sizes.iter_mut().zip(expressions).zip(most).zip(["x", "y", "z"])
-    {
+    for (((to, expression), most), axis) in sizes.iter_mut().zip(expressions).zip(most).zip(["x", "y", "z"]) {
         *to = size(&format!("{what} {axis}"), expression, 1, most, slots)?;
     }
     Ok(sizes)

@@ -16,7 +16,11 @@ impl Checks<'_> {
         for (i, metric) in kernel.metrics.iter().enumerate() {
             let field = format!("metrics[{i}]");
             if metric.name.trim().is_empty() {
-                self.refuse(&format!("{field}.name"), &metric.name, "is empty; name the metric, such as gflops");
+                self.refuse(
+                    &format!("{field}.name"),
+                    &metric.name,
+                    "is empty; name the metric, such as gflops",
+                );
             } else if !names.insert(metric.name.as_str()) {
                 let message = "is the name of an earlier metric too; rename one of them";
                 self.refuse(&format!("{field}.name"), &metric.name, message);

@@ -93,7 +93,11 @@ impl Checks<'_> {
     /// Compiles an expression, or records why it cannot be.
     fn expression(&mut self, field: &str, text: &str, scope: &Scope) -> Option<Expression> {
         if text.trim().is_empty() {
-            self.refuse(field, text, "is empty; write a CEL expression, such as a number or the name of a size");
+            self.refuse(
+                field,
+                text,
+                "is empty; write a CEL expression, such as a number or the name of a size",
+            );
             return None;
         }
         Expression::compile(text, scope).map_err(|error| self.refuse(field, text, error.to_string())).ok()
@@ -107,12 +111,7 @@ impl Task {
     /// # Errors
     /// Everything that is wrong with the kernel or the problem, each with its path and the way out. What
     /// concerns the kernel alone is the same violation for each of its problems.
-    pub fn build(
-        path: &str,
-        kernel: &Kernel,
-        problem: usize,
-        source: &str,
-    ) -> Result<Task, Vec<Violation>> {
+    pub fn build(path: &str, kernel: &Kernel, problem: usize, source: &str) -> Result<Task, Vec<Violation>> {
         let Some(chosen) = kernel.problems.get(problem) else {
             let message = "has no problem to tune for; write at least one, such as {name: default}";
             return Err(vec![Violation::new(format!("{path}.problems"), "", message)]);

@@ -31,9 +31,6 @@ impl Checks<'_> {
             let field = format!("{field}.sizes.{name}");
             if !is_c_identifier(name) || name == TIME_VARIABLE {
                 self.refuse(&field, name, "cannot name a size; use a C identifier other than time_ns");
-            } else if kernel.parameters.iter().any(|parameter| parameter.name == *name) {
-                let message = "names both a size and a parameter; rename one of them";
-                self.refuse(&field, name, message);
             }
         }
         for (i, parameter) in kernel.parameters.iter().enumerate() {

@@ -98,7 +98,12 @@ fn an_entry_point_must_be_in_the_source() {
     assert_refused("entrypoint: axpy", "entrypoint: ''", "k.entrypoint", "missing entry point");
     assert_refused("entrypoint: axpy", "entrypoint: axp", "k.entrypoint", "no function of that name");
     assert_refused("entrypoint: axpy", "entrypoint: axpy()", "k.entrypoint", "C identifier");
-    assert_refused("entrypoint: reference,", "entrypoint: ref,", "k.verify.entrypoint", "missing entry point");
+    assert_refused(
+        "entrypoint: reference,",
+        "entrypoint: ref,",
+        "k.verify.entrypoint",
+        "missing entry point",
+    );
 }
 
 #[test]
@@ -183,6 +188,12 @@ fn everything_wrong_is_said_at_once() {
     let paths: Vec<&str> = found.iter().map(|v| v.path.as_str()).collect();
     assert_eq!(
         paths,
-        ["k.name", "k.verify.relative", "k.constraints[0]", "k.arguments[3].scalar.value", "k.metrics[0].value"]
+        [
+            "k.name",
+            "k.verify.relative",
+            "k.constraints[0]",
+            "k.arguments[3].scalar.value",
+            "k.metrics[0].value"
+        ]
     );
 }

@@ -39,7 +39,11 @@ impl Checks<'_> {
             if let Some(text) = text
                 && number(text).is_none()
             {
-                self.refuse(field, text, "is not a tolerance; write a number of at least 0, such as \"1e-4\"");
+                self.refuse(
+                    field,
+                    text,
+                    "is not a tolerance; write a number of at least 0, such as \"1e-4\"",
+                );
             }
         }
     }
