@@ -39,7 +39,9 @@ impl Checker<'_> {
             },
             Expr::Literal(literal) => self.literal(node, literal),
             Expr::Call(call) => self.call(node, call),
-            Expr::List(_) => Err(self.unsupported(node, "a list", "lists stand only after `in`: x in [1, 2, 4]")),
+            Expr::List(_) => {
+                Err(self.unsupported(node, "a list", "lists stand only after `in`: x in [1, 2, 4]"))
+            }
             Expr::Select(_) => {
                 Err(self.unsupported(node, "field access", "variables are plain names without dots"))
             }
@@ -263,9 +265,7 @@ impl Checker<'_> {
         let equality = matches!(operator, Comparison::Equal | Comparison::NotEqual);
         match (left_type, right_type) {
             (Type::Int, Type::Int) => Ok((Node::CompareInt(operator, Box::new((a, b))), Type::Bool)),
-            (Type::Double, Type::Double) => {
-                Ok((Node::CompareDouble(operator, Box::new((a, b))), Type::Bool))
-            }
+            (Type::Double, Type::Double) => Ok((Node::CompareDouble(operator, Box::new((a, b))), Type::Bool)),
             (Type::Bool, Type::Bool) | (Type::Text, Type::Text) if equality => {
                 Ok((Node::CompareInt(operator, Box::new((a, b))), Type::Bool))
             }
@@ -312,7 +312,10 @@ impl Checker<'_> {
             }
             name => self.unsupported(
                 node,
-                &format!("the function {name} with {arguments} argument{}", if arguments == 1 { "" } else { "s" }),
+                &format!(
+                    "the function {name} with {arguments} argument{}",
+                    if arguments == 1 { "" } else { "s" }
+                ),
                 &format!("the functions are {FUNCTIONS}"),
             ),
         }

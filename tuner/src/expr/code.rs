@@ -84,7 +84,11 @@ impl Node {
             Node::And(operands) => logic(operands, values, 0),
             Node::Or(operands) => logic(operands, values, 1),
             Node::Conditional(parts) => {
-                if parts.0.eval(values)? == 0 { parts.2.eval(values) } else { parts.1.eval(values) }
+                if parts.0.eval(values)? == 0 {
+                    parts.2.eval(values)
+                } else {
+                    parts.1.eval(values)
+                }
             }
             Node::In(parts) => {
                 let wanted = parts.0.eval(values)?;

@@ -14,10 +14,10 @@ pub struct Position {
 }
 
 impl Position {
-    /// The position of the character at `offset` (in characters, from 0).
+    /// The position of the character at the byte `offset`.
     pub(super) fn of(text: &str, offset: usize) -> Self {
         let mut position = Self { line: 1, column: 1 };
-        for char in text.chars().take(offset) {
+        for (_, char) in text.char_indices().take_while(|(start, _)| *start < offset) {
             if char == '\n' {
                 position = Self { line: position.line + 1, column: 1 };
             } else {

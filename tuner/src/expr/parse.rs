@@ -7,16 +7,20 @@ use super::{ExpressionError, Position};
 /// Longest text in bytes.
 const MAX_BYTES: usize = 4096;
 /// Deepest nesting of brackets and of conditionals. The parser recurses per level.
-const MAX_NESTING: usize = 32;
-/// Most operators. A chain of them is as deep a tree as it is long.
-const MAX_OPERATORS: usize = 256;
+const MAX_NESTING: usize = 24;
+/// Most characters of operators, dots and brackets. A chain of them is as deep a tree as it is long; only
+/// `&&` and `||` are not counted, because the parser balances them.
+const MAX_OPERATORS: usize = 128;
 
 /// Parses a text that may be anything.
 pub(super) fn parse(text: &str) -> Result<Program, ExpressionError> {
     guard(text)?;
     Program::compile(text).map_err(|errors| {
         let Some(first) = errors.errors.into_iter().next() else {
-            return ExpressionError::Parse { message: "no expression".into(), position: Position::of(text, 0) };
+            return ExpressionError::Parse {
+                message: "no expression".into(),
+                position: Position::of(text, 0),
+            };
         };
         let line = usize::try_from(first.pos.0).unwrap_or(1).max(1);
         let column = usize::try_from(first.pos.1).unwrap_or(1).max(1);
@@ -43,7 +47,7 @@ fn guard(text: &str) -> Result<(), ExpressionError> {
     let mut quote = None;
     let mut escaped = false;
     let (mut depth, mut conditionals, mut operators) = (0_usize, 0_usize, 0_usize);
-    for (offset, char) in text.chars().enumerate() {
+    for (offset, char) in text.char_indices() {
         if let Some(open) = quote {
             // An escaped quote does not end the string.
             if !escaped && char == open {
@@ -54,10 +58,13 @@ fn guard(text: &str) -> Result<(), ExpressionError> {
         }
         match char {
             '"' | '\'' => quote = Some(char),
-            '(' | '[' | '{' => depth += 1,
+            '(' | '[' | '{' => {
+                depth += 1;
+                operators += 1;
+            }
             ')' | ']' | '}' => depth = depth.saturating_sub(1),
             '?' => conditionals += 1,
-            '+' | '-' | '*' | '/' | '%' | '<' | '>' | '!' | '=' | '&' | '|' | '.' => operators += 1,
+            '+' | '-' | '*' | '/' | '%' | '<' | '>' | '!' | '=' | '.' => operators += 1,
             ' ' | '\t' | '\n' | '\r' | '!'..='~' => {}
             other => {
                 return Err(ExpressionError::Parse {
@@ -71,7 +78,7 @@ fn guard(text: &str) -> Result<(), ExpressionError> {
         } else if conditionals > MAX_NESTING {
             Some(("conditionals number", MAX_NESTING))
         } else if operators > MAX_OPERATORS {
-            Some(("operator characters number", MAX_OPERATORS))
+            Some(("operators number", MAX_OPERATORS))
         } else {
             None
         };
@@ -87,14 +94,40 @@ fn guard(text: &str) -> Result<(), ExpressionError> {
 
 /// The parser's message in one short line.
 fn condense(message: &str) -> String {
-    const SHOWN: usize = 120;
-    let message = message.trim_start_matches("Syntax error: ");
+    const SHOWN: usize = 60;
+    let message = message.strip_prefix("Syntax error: ").unwrap_or(message);
     // A parser generator lists every token that would have fitted; nobody reads that.
-    let message = message.split(" expecting {").next().unwrap_or(message);
-    let line = message.split_whitespace().collect::<Vec<_>>().join(" ").replace("'<EOF>'", "end of text");
-    let mut shown: String = line.chars().take(SHOWN).collect();
-    if shown.len() < line.len() {
+    let message = message.split(" expecting ").next().unwrap_or(message);
+    if message.contains("`_?_:_`") {
+        return "a `?` without its `:`".to_owned();
+    }
+    let openings = [
+        "token recognition error at: ",
+        "mismatched input ",
+        "extraneous input ",
+        "no viable alternative at input ",
+    ];
+    let Some(met) = openings.iter().find_map(|opening| message.strip_prefix(opening)) else {
+        return message.split_whitespace().collect::<Vec<_>>().join(" ");
+    };
+    let met = met.split_whitespace().collect::<Vec<_>>().join(" ");
+    if met.contains("<EOF>") {
+        return "the text ends too early".to_owned();
+    }
+    let inner = met.strip_prefix('\'').and_then(|m| m.strip_suffix('\'')).unwrap_or(&met).trim();
+    let mut shown: String = inner.chars().take(SHOWN).collect();
+    if inner.chars().nth(SHOWN).is_some() {
         shown.push_str("...");
     }
-    shown
+    let help = match inner {
+        "=" => "; write == to compare",
+        "&" | "and" => "; write && for and",
+        "|" | "or" => "; write || for or",
+        "not" => "; write ! for not",
+        "True" => "; write true",
+        "False" => "; write false",
+        _ if inner.starts_with(['\'', '"']) => "; a string that does not end, or has an unknown escape",
+        _ => "",
+    };
+    format!("unexpected `{shown}`{help}")
 }
