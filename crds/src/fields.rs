@@ -43,15 +43,14 @@ fn steps_of(path: &serde_ignored::Path<'_>) -> Vec<Step> {
 
 /// `spec.kernels[0].name`.
 fn text_of(steps: &[Step]) -> String {
-    let mut text = String::new();
-    for step in steps {
-        match step {
-            Step::Index(index) => text.push_str(&format!("[{index}]")),
-            Step::Key(key) if text.is_empty() => text.push_str(key),
-            Step::Key(key) => text.push_str(&format!(".{key}")),
-        }
-    }
-    text
+    let text: String = steps
+        .iter()
+        .map(|step| match step {
+            Step::Index(index) => format!("[{index}]"),
+            Step::Key(key) => format!(".{key}"),
+        })
+        .collect();
+    text.trim_start_matches('.').to_owned()
 }
 
 /// A scalar as written; nothing for what is too long to show.

@@ -22,11 +22,11 @@ use serde::{Deserialize, Serialize};
     status = "TuneJobStatus",
     derive = "PartialEq",
     doc = "Kernels to tune, and the GPU shares they will be served at.",
-    printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
-    printcolumn(name = "Tasks", type_ = "string", json_path = ".status.tasks.summary"),
-    printcolumn(name = "Trials", type_ = "integer", json_path = ".status.trials"),
-    printcolumn(name = "Speedup", type_ = "string", json_path = ".status.speedup"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn = r#"{"name": "State", "type": "string", "jsonPath": ".status.state"}"#,
+    printcolumn = r#"{"name": "Tasks", "type": "string", "jsonPath": ".status.tasks.summary"}"#,
+    printcolumn = r#"{"name": "Trials", "type": "integer", "jsonPath": ".status.trials"}"#,
+    printcolumn = r#"{"name": "Speedup", "type": "string", "jsonPath": ".status.speedup"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct TuneJobSpec {

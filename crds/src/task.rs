@@ -22,11 +22,11 @@ use crate::job::{Neighbours, State};
     derive = "PartialEq",
     doc = "One kernel and problem of a TuneJob, at all of the job's shares. Made by the operator.",
     selectable = ".spec.jobName",
-    printcolumn(name = "Kernel", type_ = "string", json_path = ".spec.kernel"),
-    printcolumn(name = "Problem", type_ = "string", json_path = ".spec.problem"),
-    printcolumn(name = "Trials", type_ = "integer", json_path = ".status.trials.total"),
-    printcolumn(name = "State", type_ = "string", json_path = ".status.state"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn = r#"{"name": "Kernel", "type": "string", "jsonPath": ".spec.kernel"}"#,
+    printcolumn = r#"{"name": "Problem", "type": "string", "jsonPath": ".spec.problem"}"#,
+    printcolumn = r#"{"name": "Trials", "type": "integer", "jsonPath": ".status.trials.total"}"#,
+    printcolumn = r#"{"name": "State", "type": "string", "jsonPath": ".status.state"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
 pub struct TuneTaskSpec {

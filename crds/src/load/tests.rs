@@ -186,6 +186,14 @@ fn twenty_thousand_levels_do_not_overflow_the_stack() {
         assert!(matches!(refusal(&text), LoadError::TooDeep), "{}", refusal(&text));
     }
     assert!(matches!(refusal("{a: ".repeat(LEVELS)), LoadError::TooDeep));
+    assert!(matches!(refusal("[".repeat(MAX_BYTES)), LoadError::TooDeep));
+}
+
+#[test]
+fn brackets_in_a_source_are_not_levels() {
+    let source = "{ [ ".repeat(400) + &"] } ".repeat(400);
+    let job = JOB.replace("void axpy(", &format!("/* {source} */ void axpy("));
+    assert!(parse(job.as_bytes()).is_ok());
 }
 
 #[test]
@@ -193,7 +201,7 @@ fn bombs_of_aliases_are_refused() {
     let mut laughs = "a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n".to_owned();
     for i in 1..12 {
         let aliases = vec![format!("*a{}", i - 1); 9].join(", ");
-        laughs.push_str(&format!("a{i}: &a{i} [{aliases}]\n"));
+        laughs = format!("{laughs}a{i}: &a{i} [{aliases}]\n");
     }
     assert!(matches!(refusal(laughs), LoadError::TooManyValues));
     // Few values, but each of them long.

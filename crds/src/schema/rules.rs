@@ -48,19 +48,19 @@ pub(super) const TASK_LISTS: &[(&str, ListType)] = &[
 /// A rule in CEL that Kubernetes checks on the object at a path.
 pub(super) struct Rule {
     pub(super) path: &'static str,
-    rule: String,
+    expression: String,
     message: String,
 }
 
 impl Rule {
-    fn new(path: &'static str, rule: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path, rule: rule.into(), message: message.into() }
+    fn new(path: &'static str, expression: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { path, expression: expression.into(), message: message.into() }
     }
 
     pub(super) fn add(&self, object: &mut Map<String, Value>) {
         let rules = object.entry("x-kubernetes-validations").or_insert(json!([]));
         if let Value::Array(rules) = rules {
-            rules.push(json!({"rule": self.rule, "message": self.message}));
+            rules.push(json!({"rule": self.expression, "message": self.message}));
         }
     }
 }
