@@ -109,7 +109,7 @@ fn wrong(document: &Value, path: &serde_path_to_error::Path, error: &str) -> Mis
 /// A message of the deserializer, in words of YAML instead of Rust.
 fn in_words(error: &str) -> String {
     const WORDS: [(&str, &str); 12] = [
-        ("expected u8", "expected a whole number from 0 to 255"),
+        ("expected u8", "expected a whole number from 1 to 100"),
         ("expected u32", "expected a whole number from 0 to 4294967295"),
         ("expected i32", "expected a whole number from -2147483648 to 2147483647"),
         ("expected i64", "expected a whole number"),

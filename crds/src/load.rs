@@ -148,7 +148,7 @@ fn read(bytes: &[u8]) -> Result<(Manifest, Vec<Violation>), LoadError> {
     let placed = |misfit: Misfit| {
         let mut violation = misfit.violation;
         if let Some(line) = yaml::line(text, number, &misfit.path) {
-            violation.message += &format!(" (line {line})");
+            violation.message = format!("{} (line {line})", violation.message);
         }
         violation
     };

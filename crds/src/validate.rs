@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use fractune_tuner::Violation;
 use fractune_tuner::kernel::{ConfigMapKeyRef, Kernel};
-use fractune_tuner::task::Task;
+use fractune_tuner::task::{NOT_A_DNS_LABEL, Task, is_dns_label};
 
 use crate::schema::job_schema;
 use crate::{TuneJob, TuneJobSpec, bounds};
@@ -47,18 +47,10 @@ pub fn validate(
 
 fn name(job: &TuneJob, found: &mut Vec<Violation>) {
     let name = job.metadata.name.as_deref().unwrap_or_default();
-    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let bytes = name.as_bytes();
-    let good = bytes.len() <= 63
-        && bytes.iter().all(|&b| plain(b) || b == b'-')
-        && bytes.first().is_some_and(|&b| plain(b))
-        && bytes.last().is_some_and(|&b| plain(b));
     if name.is_empty() {
         found.push(Violation::new("metadata.name", "", "missing field; name the job"));
-    } else if !good {
-        let message =
-            "is not a DNS label; use at most 63 of a-z, 0-9 and -, with a letter or digit first and last";
-        found.push(Violation::new("metadata.name", name, message));
+    } else if !is_dns_label(name) {
+        found.push(Violation::new("metadata.name", name, NOT_A_DNS_LABEL));
     }
 }
 

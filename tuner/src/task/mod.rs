@@ -21,6 +21,7 @@ use crate::space::Space;
 
 pub use arguments::{Number, ScalarValue};
 pub use launch::LaunchSizes;
+pub use names::{NOT_A_DNS_LABEL, is_dns_label};
 pub use verification::Tolerance;
 
 use launch::LaunchExpressions;

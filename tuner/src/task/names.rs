@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use super::{Checks, TIME_VARIABLE};
 use crate::kernel::{Language, Source};
 
-const DNS_LABEL: &str =
+/// What to say of a name that is not a DNS label.
+pub const NOT_A_DNS_LABEL: &str =
     "is not a DNS label; use at most 63 of a-z, 0-9 and -, with a letter or digit first and last";
 
 impl Checks<'_> {
@@ -13,11 +14,11 @@ impl Checks<'_> {
     pub(super) fn names(&mut self, position: usize) {
         let (kernel, problem) = (self.kernel, self.problem);
         if !is_dns_label(&kernel.name) {
-            self.refuse("name", &kernel.name, DNS_LABEL);
+            self.refuse("name", &kernel.name, NOT_A_DNS_LABEL);
         }
         let field = format!("problems[{position}]");
         if !is_dns_label(&problem.name) {
-            self.refuse(&format!("{field}.name"), &problem.name, DNS_LABEL);
+            self.refuse(&format!("{field}.name"), &problem.name, NOT_A_DNS_LABEL);
         }
         if kernel.problems.iter().take(position).any(|other| other.name == problem.name) {
             let message = "is the name of an earlier problem too; give each problem of a kernel its own name";
@@ -102,7 +103,9 @@ impl Checks<'_> {
     }
 }
 
-fn is_dns_label(name: &str) -> bool {
+/// Whether Kubernetes takes the name for what becomes part of other names: a DNS label.
+#[must_use]
+pub fn is_dns_label(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let bytes = name.as_bytes();
     bytes.len() <= 63
