@@ -1,1 +1,25 @@
 //! `TuneJob` and `TuneTask` as Rust types, their validation, and the YAML generated from them.
+//!
+//! [`parse`] reads what users write, [`validate`] says everything that is wrong with it at once, and
+//! [`schema`] makes the definitions that Kubernetes is given. No reconcile logic lives here.
+
+mod bounds;
+mod fields;
+mod job;
+mod load;
+pub mod schema;
+mod task;
+mod validate;
+mod yaml;
+
+pub use job::{
+    JobTotal, Neighbours, PodTemplate, State, TaskCounts, TuneJob, TuneJobSpec, TuneJobStatus, TunedResult,
+};
+pub use load::{LoadError, Manifest, load, parse};
+pub use task::{BestAtShare, Gpu, TrialCounts, TuneTask, TuneTaskSpec, TuneTaskStatus, UnitsAtShare};
+pub use validate::validate;
+
+/// API group of the resources.
+pub const GROUP: &str = "fractune.dev";
+/// Group and version of the resources, as in `apiVersion`.
+pub const API_VERSION: &str = "fractune.dev/v1alpha1";

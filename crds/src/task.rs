@@ -1,0 +1,183 @@
+//! `TuneTask`: one kernel and problem of a job, at all of the job's shares. Made by the operator; its
+//! status is written from the pod.
+
+use fractune_tuner::kernel::Configuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::job::{Neighbours, State};
+
+/// One kernel and problem of a `TuneJob`.
+#[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "fractune.dev",
+    version = "v1alpha1",
+    kind = "TuneTask",
+    namespaced,
+    shortname = "tt",
+    category = "fractune",
+    status = "TuneTaskStatus",
+    derive = "PartialEq",
+    doc = "One kernel and problem of a TuneJob, at all of the job's shares. Made by the operator.",
+    selectable = ".spec.jobName",
+    printcolumn = r#"{"name": "Kernel", "type": "string", "jsonPath": ".spec.kernel"}"#,
+    printcolumn = r#"{"name": "Problem", "type": "string", "jsonPath": ".spec.problem"}"#,
+    printcolumn = r#"{"name": "Trials", "type": "integer", "jsonPath": ".status.trials.total"}"#,
+    printcolumn = r#"{"name": "State", "type": "string", "jsonPath": ".status.state"}"#,
+    printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
+)]
+#[serde(rename_all = "camelCase")]
+pub struct TuneTaskSpec {
+    /// Name of the `TuneJob`.
+    #[schemars(length(min = 1, max = 63))]
+    pub job_name: String,
+    /// Name of the kernel.
+    #[schemars(length(min = 1, max = 63))]
+    pub kernel: String,
+    /// Name of the problem.
+    #[schemars(length(min = 1, max = 63))]
+    pub problem: String,
+    /// The job's shares in percent.
+    #[schemars(length(min = 1, max = 16), inner(range(min = 1, max = 100)))]
+    pub shares: Vec<u8>,
+    /// Position among the job's tasks, from 0: the completion index of its pod.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub index: i32,
+}
+
+/// What the pod reports of a task.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TuneTaskStatus {
+    /// Generation of the spec that this status speaks of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Complete, Failed and Suspended.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub conditions: Vec<Condition>,
+    /// The conditions in one word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
+    /// When the first trial began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Time>,
+    /// When the task was complete.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub completion_time: Option<Time>,
+    /// Trials by outcome.
+    pub trials: TrialCounts,
+    /// The fastest configuration of each share so far.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 48))]
+    pub best: Vec<BestAtShare>,
+    /// Where it was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<Gpu>,
+    /// Drift of the canary kernel in percent, such as `0.4`: how much neighbours that are not ours disturb.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub noise: Option<String>,
+    /// The compressed trial log in base64, from which the task goes on on any node.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 786_432))]
+    pub checkpoint: Option<String>,
+}
+
+/// Trials by outcome.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct TrialCounts {
+    /// All of them.
+    #[schemars(range(min = 0))]
+    pub total: i64,
+    /// Verified and timed.
+    #[schemars(range(min = 0))]
+    pub ok: i64,
+    /// Refused by the compiler.
+    #[schemars(range(min = 0))]
+    pub compile_error: i64,
+    /// Not compiled in time.
+    #[schemars(range(min = 0))]
+    pub compile_timeout: i64,
+    /// In need of more of a resource than the device has.
+    #[schemars(range(min = 0))]
+    pub resource_exceeded: i64,
+    /// Crashed, exited or refused by the device.
+    #[schemars(range(min = 0))]
+    pub runtime_error: i64,
+    /// Not ended in time.
+    #[schemars(range(min = 0))]
+    pub run_timeout: i64,
+    /// With outputs that differ from the reference's.
+    #[schemars(range(min = 0))]
+    pub wrong_answer: i64,
+}
+
+/// The fastest configuration under one condition.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BestAtShare {
+    /// Share in percent.
+    #[schemars(range(min = 1, max = 100))]
+    pub share: u8,
+    /// What ran on the rest of the GPU.
+    pub neighbours: Neighbours,
+    /// Number of the trial.
+    #[schemars(range(min = 0))]
+    pub trial: i64,
+    /// Its parameter values.
+    pub configuration: Configuration,
+    /// Its median time in nanoseconds.
+    #[schemars(range(min = 0))]
+    pub time_ns: i64,
+    /// Half the width of the median's 95 % confidence interval in percent, such as `0.8`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub noise_percent: Option<String>,
+    /// Median time of the default configuration in nanoseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub default_ns: Option<i64>,
+    /// Whether the time is from the quiet rounds at the end, and not from the search.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quiet: bool,
+}
+
+/// Where a task was measured.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Gpu {
+    /// Product name.
+    #[schemars(length(max = 128))]
+    pub product: String,
+    /// Version of the driver.
+    #[schemars(length(max = 64))]
+    pub driver: String,
+    /// UUID of the device.
+    #[schemars(length(max = 64))]
+    pub uuid: String,
+    /// Compiler and its version.
+    #[schemars(length(max = 128))]
+    pub compiler: String,
+    /// Whether the pod was a client of MPS.
+    pub mps: bool,
+    /// SMs (or CPUs) behind each share, as read back from the device.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub units: Vec<UnitsAtShare>,
+}
+
+/// SMs (or CPUs) behind a share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UnitsAtShare {
+    /// Share in percent.
+    #[schemars(range(min = 1, max = 100))]
+    pub share: u8,
+    /// How many SMs (or CPUs) that was.
+    #[schemars(range(min = 0))]
+    pub units: i32,
+}

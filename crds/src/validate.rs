@@ -1,0 +1,140 @@
+//! Everything that is wrong with a job, at once.
+
+use std::collections::HashSet;
+
+use fractune_tuner::Violation;
+use fractune_tuner::kernel::{ConfigMapKeyRef, Kernel};
+use fractune_tuner::task::{NOT_A_DNS_LABEL, Task, is_dns_label};
+
+use crate::schema::job_schema;
+use crate::{TuneJob, TuneJobSpec, bounds};
+
+/// Winners that a job's status has room for: shares times neighbours times tasks.
+const MAX_RESULTS: usize = 2048;
+
+/// Checks a job and makes its tasks: one per kernel and problem, in the job's order. `sources` gives the
+/// text behind a reference to a `ConfigMap`.
+///
+/// # Errors
+/// Everything that is wrong, each once, with its path, the value and the way out.
+pub fn validate(
+    job: &TuneJob,
+    sources: &dyn Fn(&ConfigMapKeyRef) -> Option<String>,
+) -> Result<Vec<Task>, Vec<Violation>> {
+    let mut found = Vec::new();
+    let mut tasks = Vec::new();
+    name(job, &mut found);
+    conditions(&job.spec, &mut found);
+    kernels(&job.spec, &mut found);
+    for (i, kernel) in job.spec.kernels.iter().enumerate() {
+        let path = format!("spec.kernels[{i}]");
+        let source = source(&path, kernel, sources, &mut found);
+        for problem in 0..kernel.problems.len().max(1) {
+            match Task::build(&path, kernel, problem, source.as_deref().unwrap_or_default()) {
+                Ok(task) => tasks.push(task),
+                Err(more) => found.extend(
+                    more.into_iter().filter(|v| source.is_some() || v.path != format!("{path}.source")),
+                ),
+            }
+        }
+    }
+    schema_bounds(&job.spec, &mut found);
+    let mut seen = HashSet::new();
+    // What concerns a kernel alone is found with each of its problems.
+    found.retain(|violation| seen.insert((violation.path.clone(), violation.message.clone())));
+    if found.is_empty() { Ok(tasks) } else { Err(found) }
+}
+
+fn name(job: &TuneJob, found: &mut Vec<Violation>) {
+    let name = job.metadata.name.as_deref().unwrap_or_default();
+    if name.is_empty() {
+        found.push(Violation::new("metadata.name", "", "missing field; name the job"));
+    } else if !is_dns_label(name) {
+        found.push(Violation::new("metadata.name", name, NOT_A_DNS_LABEL));
+    }
+}
+
+/// Shares and neighbours.
+fn conditions(spec: &TuneJobSpec, found: &mut Vec<Violation>) {
+    if spec.shares.is_empty() {
+        let message = "is empty; write the shares, in percent, that the kernels will be served at, such as [25, 50, 100]";
+        found.push(Violation::new("spec.shares", "", message));
+    }
+    let mut seen = HashSet::new();
+    for (i, &share) in spec.shares.iter().enumerate() {
+        let path = format!("spec.shares[{i}]");
+        if !(1..=100).contains(&share) {
+            let message = "is not a share; write a whole number from 1 to 100, the percent of a GPU";
+            found.push(Violation::new(path, share, message));
+        } else if !seen.insert(share) {
+            found.push(Violation::new(path, share, "is there twice; write each share once"));
+        }
+    }
+    if spec.neighbours.is_empty() {
+        let message = "is empty; write [Quiet], or leave it out";
+        found.push(Violation::new("spec.neighbours", "", message));
+    }
+    let mut seen = HashSet::new();
+    for (i, neighbours) in spec.neighbours.iter().enumerate() {
+        if !seen.insert(neighbours) {
+            let path = format!("spec.neighbours[{i}]");
+            found.push(Violation::new(path, format!("{neighbours:?}"), "is there twice; write each once"));
+        }
+    }
+}
+
+fn kernels(spec: &TuneJobSpec, found: &mut Vec<Violation>) {
+    if spec.kernels.is_empty() {
+        found.push(Violation::new("spec.kernels", "", "is empty; write at least one kernel to tune"));
+    }
+    let mut seen = HashSet::new();
+    for (i, kernel) in spec.kernels.iter().enumerate() {
+        if !seen.insert(kernel.name.as_str()) {
+            let message = "is the name of an earlier kernel too; give each kernel its own name";
+            found.push(Violation::new(format!("spec.kernels[{i}].name"), &kernel.name, message));
+        }
+    }
+    let tasks: usize = spec.kernels.iter().map(|kernel| kernel.problems.len()).sum();
+    let results = tasks * spec.shares.len() * spec.neighbours.len();
+    if results > MAX_RESULTS {
+        let message = format!(
+            "problems, shares and neighbours multiply to {results} results, over the limit of {MAX_RESULTS}; split the job"
+        );
+        found.push(Violation::new("spec", "", message));
+    }
+}
+
+/// The source text, or nothing after a violation that says why.
+fn source(
+    path: &str,
+    kernel: &Kernel,
+    sources: &dyn Fn(&ConfigMapKeyRef) -> Option<String>,
+    found: &mut Vec<Violation>,
+) -> Option<String> {
+    match (&kernel.source.inline, &kernel.source.config_map_key_ref) {
+        (None, Some(reference)) => {
+            let source = sources(reference);
+            if source.is_none() {
+                let message =
+                    "no ConfigMap of that name has that key; create it, or put it into the same file";
+                let value = format!("{}/{}", reference.name, reference.key);
+                found.push(Violation::new(format!("{path}.source.configMapKeyRef"), value, message));
+            }
+            source
+        }
+        // That there is exactly one of the two is checked with the kernel.
+        (inline, _) => Some(inline.clone().unwrap_or_default()),
+    }
+}
+
+/// What the schema bounds and nobody has said anything about yet.
+fn schema_bounds(spec: &TuneJobSpec, found: &mut Vec<Violation>) {
+    let spec = serde_json::to_value(spec).unwrap_or_default();
+    let schema = job_schema().pointer("/properties/spec");
+    let mut more = Vec::new();
+    if let Some(schema) = schema {
+        bounds::check("spec", &spec, schema, &mut more);
+    }
+    more.retain(|violation| !found.iter().any(|known| known.path == violation.path));
+    found.extend(more);
+}
