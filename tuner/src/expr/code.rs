@@ -213,7 +213,7 @@ fn fold_logic((left, right): (Node, Node), decisive: i64) -> Node {
     }
 }
 
-fn integer(operator: Arithmetic, a: i64, b: i64) -> Result<i64, EvalError> {
+pub(super) fn integer(operator: Arithmetic, a: i64, b: i64) -> Result<i64, EvalError> {
     let divides = matches!(operator, Arithmetic::Divide | Arithmetic::Remainder | Arithmetic::CeilDiv);
     if divides && b == 0 {
         return Err(EvalError::DivisionByZero);
@@ -263,5 +263,5 @@ fn compare<T: PartialOrd>(operator: Comparison, a: &T, b: &T) -> bool {
 fn truncate(value: f64) -> Result<i64, EvalError> {
     // 2^63, the first double that is too large; its negative still fits.
     const LIMIT: f64 = 9_223_372_036_854_775_808.0;
-    if value >= -LIMIT && value < LIMIT { Ok(value as i64) } else { Err(EvalError::Overflow) }
+    if (-LIMIT..LIMIT).contains(&value) { Ok(value as i64) } else { Err(EvalError::Overflow) }
 }
