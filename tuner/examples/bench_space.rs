@@ -22,7 +22,7 @@ fn main() {
     ]);
     report("synthetic, constraints over few parameters", 1, &tens, &constraints);
 
-    let sum = texts(&["p0 + p1 + p2 + p3 + p4 + p5 + p6 + p7 + p8 <= 30"]);
+    let sum = texts(&["p0 + p1 + p2 + p3 + p4 + p5 + p6 + p7 + p8 <= 25"]);
     report("synthetic, one sum over all parameters", 1, &tens, &sum);
     println!("peak memory: {}", peak_memory());
 }

@@ -86,7 +86,7 @@ impl Checker<'_> {
             self.unknown_texts.push(text.to_owned());
             self.unknown_texts.len() - 1
         });
-        -1 - index as i64
+        -1 - i64::try_from(index).unwrap_or(i64::MAX - 1)
     }
 
     fn call(&mut self, node: &IdedExpr, call: &CallExpr) -> Result<Typed, ExpressionError> {

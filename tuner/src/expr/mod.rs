@@ -9,6 +9,7 @@
 //! `min(a, b)` and `max(a, b)`. Integers are CEL's: an overflow is an error, division cuts towards zero,
 //! and a remainder has the sign of the dividend.
 
+mod bounds;
 mod check;
 mod code;
 mod error;
@@ -17,6 +18,7 @@ mod scope;
 mod span;
 mod suggest;
 
+pub(crate) use bounds::Bounds;
 pub use error::{EvalError, ExpressionError, Position};
 pub use scope::{Scope, Type};
 
@@ -99,6 +101,12 @@ impl Expression {
     /// The same expression where the variables that `constant` knows have become constants.
     pub(crate) fn fold(&self, constant: &dyn Fn(usize) -> Option<i64>) -> Expression {
         Self::new(self.text.clone(), self.root.fold(constant), self.result)
+    }
+
+    /// Whether a `Bool` expression has a value and is false for all values of its variables in their
+    /// ranges, by slot; `false` also where that is not known.
+    pub(crate) fn is_false_within(&self, ranges: &[Bounds]) -> bool {
+        self.root.bounds(ranges) == Some((0, 0))
     }
 
     /// The expressions whose conjunction this one is: the operands of its outermost `&&`s, in order.

@@ -89,7 +89,7 @@ impl Scope {
         if let Some(&id) = self.texts.get(text) {
             return id;
         }
-        let id = self.texts.len() as i64;
+        let id = i64::try_from(self.texts.len()).unwrap_or(i64::MAX);
         self.texts.insert(text.to_owned(), id);
         id
     }

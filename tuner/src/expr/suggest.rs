@@ -24,7 +24,7 @@ pub(super) fn help_with_name(name: &str, scope: &Scope) -> String {
     help.push_str("known names: ");
     help.push_str(&names.join(", "));
     if more > 0 {
-        help.push_str(&format!(" and {more} more"));
+        help = format!("{help} and {more} more");
     }
     help
 }

@@ -350,6 +350,28 @@ proptest! {
     }
 
     #[test]
+    fn bounds_hold_for_every_value_in_the_ranges(
+        text in prop_oneof![int_text(3), bool_text(3)],
+        m in -3_i64..4, n in -3_i64..4, k in -9_i64..10, widths in prop::array::uniform3(0_i64..4), fast: bool,
+    ) {
+        let expression = compile(&text);
+        let fast = i64::from(fast);
+        let ranges = [(0, 0), (k, k + widths[0]), (m, m + widths[1]), (n, n + widths[2]), (0, fast), (0, 0)];
+        if let Some((low, high)) = expression.root.bounds(&ranges) {
+            for k in k..=k + widths[0] {
+                for m in m..=m + widths[1] {
+                    for n in n..=n + widths[2] {
+                        for fast in 0..=fast {
+                            let value = expression.root.eval(&[0, k, m, n, fast, 0]);
+                            prop_assert!(value.is_ok_and(|v| low <= v && v <= high), "{} {:?}", text, value);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn no_text_panics(text in "[-+*/%()\\[\\]{}<>=!&|?:.,'\"\\\\ mnk0-9ué\n]{0,60}") {
         if let Err(error) = Expression::compile(&text, &scope()) {
             prop_assert!(!error.to_string().contains('\n'));

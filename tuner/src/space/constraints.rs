@@ -3,7 +3,7 @@
 use super::field;
 use super::parameters::Domain;
 use crate::Violation;
-use crate::expr::{EvalError, Expression, ExpressionError, Scope, Type};
+use crate::expr::{Bounds, EvalError, Expression, ExpressionError, Scope, Type};
 
 /// Compiles every constraint, reporting those that are wrong.
 ///
@@ -57,6 +57,10 @@ pub(super) struct Level {
     pub(super) stride: u64,
     /// The constraints whose last parameter this is.
     pub(super) constraints: Vec<Expression>,
+    /// The constraints that this parameter and later ones have a part in.
+    pub(super) pending: Vec<Expression>,
+    /// Least and greatest of the values.
+    pub(super) range: Bounds,
 }
 
 /// What a list of constraints says about values.
@@ -114,7 +118,16 @@ impl Plan {
                     Verdict::Undefined => level.undefined += 1,
                 }
             }
+            let ordered = || level.values.iter().map(|(value, _)| *value);
+            level.range = (ordered().min().unwrap_or(0), ordered().max().unwrap_or(0));
             plan.levels.push(level);
+        }
+        for last in 0..plan.levels.len() {
+            for constraint in plan.levels[last].constraints.clone() {
+                for &slot in constraint.slots().iter().filter(|&&slot| slot < last) {
+                    plan.levels[slot].pending.push(constraint.clone());
+                }
+            }
         }
         plan
     }

@@ -46,10 +46,8 @@ pub(super) fn empty(
         .map(|&(rejected, i)| {
             let mut part = format!("constraints[{i}] alone rejects {}", amount(rejected, tried));
             if undefined[i] > 0 {
-                part.push_str(&format!(
-                    " (for {} it divides by zero or overflows)",
-                    amount(undefined[i], tried)
-                ));
+                let failing = amount(undefined[i], tried);
+                part = format!("{part} (for {failing} it divides by zero or overflows)");
             }
             part
         })

@@ -3,6 +3,7 @@
 use super::constraints::{Plan, Verdict, check};
 use super::{MAX_CONFIGURATIONS, field};
 use crate::Violation;
+use crate::expr::{Bounds, Expression};
 
 /// Most partial configurations that are looked at: minutes, not hours.
 const MAX_STEPS: u64 = 4_000_000_000;
@@ -66,6 +67,8 @@ pub(super) fn enumerate(plan: &Plan, raw: u64, sizes: &[i64]) -> Result<Found, L
     let mut values: Vec<i64> = levels.iter().map(|_| 0).chain(sizes.iter().copied()).collect();
     let mut cursors = vec![0_usize; levels.len()];
     let mut ranks = vec![0_u64; levels.len() + 1];
+    let mut ranges: Vec<Bounds> = levels.iter().map(|level| level.range).collect();
+    let mut foresight: Vec<Foresight> = levels.iter().map(|_| Foresight::default()).collect();
     let mut steps = 0_u64;
     let mut depth = 0;
     loop {
@@ -74,6 +77,7 @@ pub(super) fn enumerate(plan: &Plan, raw: u64, sizes: &[i64]) -> Result<Found, L
             if depth == 0 {
                 break;
             }
+            ranges[depth] = level.range;
             depth -= 1;
             continue;
         };
@@ -86,7 +90,12 @@ pub(super) fn enumerate(plan: &Plan, raw: u64, sizes: &[i64]) -> Result<Found, L
             return Err(Limit::Steps);
         }
         values[depth] = value;
-        match check(&level.constraints, &values) {
+        ranges[depth] = (value, value);
+        let verdict = match check(&level.constraints, &values) {
+            Verdict::Valid if foresight[depth].rejects(&level.pending, &ranges) => Verdict::Rejected,
+            verdict => verdict,
+        };
+        match verdict {
             Verdict::Rejected => {}
             Verdict::Undefined => found.undefined += level.stride,
             Verdict::Valid => {
@@ -105,4 +114,28 @@ pub(super) fn enumerate(plan: &Plan, raw: u64, sizes: &[i64]) -> Result<Found, L
     }
     found.ranks.shrink_to_fit();
     Ok(found)
+}
+
+/// Rejects a partial configuration that no values of the later parameters can make valid, for as long as
+/// asking is worth its time.
+#[derive(Debug, Default)]
+struct Foresight {
+    asked: u64,
+    rejected: u64,
+}
+
+impl Foresight {
+    fn rejects(&mut self, pending: &[Expression], ranges: &[Bounds]) -> bool {
+        /// Questions before the first judgement.
+        const TRIAL: u64 = 4096;
+        /// One rejection in so many questions pays for them.
+        const WORTH: u64 = 32;
+        if pending.is_empty() || self.asked >= TRIAL && self.rejected * WORTH < self.asked {
+            return false;
+        }
+        self.asked += 1;
+        let rejects = pending.iter().any(|constraint| constraint.is_false_within(ranges));
+        self.rejected += u64::from(rejects);
+        rejects
+    }
 }

@@ -31,7 +31,7 @@ fn messages(parameters: &[Parameter], constraints: &[&str]) -> Vec<String> {
     build(parameters, constraints).unwrap_err().iter().map(ToString::to_string).collect()
 }
 
-/// CLBlast's gemm, the space that Kernel Tuner is measured with.
+/// The gemm of `CLBlast`, the space that Kernel Tuner is measured with.
 fn gemm(kwg: &[i64], switch: &[i64]) -> (Vec<Parameter>, Vec<&'static str>) {
     let parameters = vec![
         ints("GEMMK", &[0]),
