@@ -85,14 +85,16 @@ impl Compiler {
     /// # Errors
     /// [`CompileFailure::Machine`] if there is none or it does not run, with what to install.
     pub async fn find(objects: &Path, timeout: Duration) -> Result<Self, CompileFailure> {
-        let program = PathBuf::from(std::env::var_os("CC").filter(|cc| !cc.is_empty()).unwrap_or("cc".into()));
+        let program =
+            PathBuf::from(std::env::var_os("CC").filter(|cc| !cc.is_empty()).unwrap_or("cc".into()));
         let shown = program.display().to_string();
         let output = Command::new(&program).arg("--version").output().await.map_err(|error| {
             CompileFailure::Machine(format!(
                 "the C compiler {shown:?} does not start ({error}); install one (Debian: gcc) or set CC"
             ))
         })?;
-        let version = String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or(&shown).trim().to_string();
+        let version =
+            String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or(&shown).trim().to_string();
         std::fs::create_dir_all(objects)
             .map_err(|error| CompileFailure::Machine(format!("{}: {error}", objects.display())))?;
         Ok(Self { program, version, objects: objects.into(), timeout, serial: AtomicU64::new(0) })
@@ -160,7 +162,9 @@ impl Compiler {
             Ok(Ok((false, message))) if message.contains("No space left on device") => {
                 Err(CompileFailure::Machine(format!("{}: no space left on device", self.objects.display())))
             }
-            Ok(Ok((false, message))) => Err(candidate(Outcome::CompileError, shorten(&message, source, unit.name))),
+            Ok(Ok((false, message))) => {
+                Err(candidate(Outcome::CompileError, shorten(&message, source, unit.name)))
+            }
             Ok(Err(error)) => Err(CompileFailure::Machine(error.to_string())),
             Err(_) => {
                 group.kill().await;
@@ -234,7 +238,8 @@ fn shorten(message: &str, source: &Path, name: &str) -> String {
     let start = message
         .find("error:")
         .map_or(0, |at| message.get(..at).and_then(|head| head.rfind('\n')).map_or(0, |newline| newline + 1));
-    let text: String = message.get(start..).unwrap_or(&message).trim_end().chars().take(MESSAGE_CHARS).collect();
+    let text: String =
+        message.get(start..).unwrap_or(&message).trim_end().chars().take(MESSAGE_CHARS).collect();
     if text.is_empty() { "the compiler failed and said nothing".into() } else { text }
 }
 

@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use fractune_agent::tune::Plan;
-use fractune_crds::{LoadError, Manifest, validate};
+use fractune_crds::{LoadError, Manifest, TuneJob};
 
 use crate::args::Run;
 use crate::error::CliError;
@@ -29,6 +29,20 @@ pub struct Overrides {
     pub max_trials: Option<u32>,
     /// Tasks tuned at once.
     pub parallelism: Option<u32>,
+}
+
+impl Overrides {
+    fn apply(&self, job: &mut TuneJob) {
+        if !self.shares.is_empty() {
+            job.spec.shares.clone_from(&self.shares);
+        }
+        if let Some(max_trials) = self.max_trials {
+            job.spec.search.max_trials = max_trials;
+        }
+        if let Some(parallelism) = self.parallelism {
+            job.spec.parallelism = parallelism;
+        }
+    }
 }
 
 impl From<&Run> for Overrides {
@@ -60,27 +74,17 @@ fn read_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 fn parse(bytes: Vec<u8>, file: &str, overrides: &Overrides) -> Result<Job, CliError> {
-    let mut manifest = fractune_crds::parse(&bytes).map_err(|error| match error {
+    let loaded = fractune_crds::load(&bytes, |job| overrides.apply(job));
+    let (Manifest { job, ignored, config_maps: _ }, tasks) = loaded.map_err(|error| match error {
         LoadError::Violations(violations) => CliError::Invalid { file: file.into(), violations },
         other => CliError::Unreadable { file: file.into(), message: other.to_string() },
     })?;
-    let job = &mut manifest.job;
-    if !overrides.shares.is_empty() {
-        job.spec.shares.clone_from(&overrides.shares);
-    }
-    if let Some(max_trials) = overrides.max_trials {
-        job.spec.search.max_trials = max_trials;
-    }
-    let tasks = validate(&manifest.job, &|reference| manifest.source(reference))
-        .map_err(|violations| CliError::Invalid { file: file.into(), violations })?;
-    let Manifest { job, ignored, config_maps: _ } = manifest;
-    let parallelism = overrides.parallelism.map_or(job.spec.parallelism as usize, |n| n as usize);
     let plan = Plan {
         job: job.metadata.name.unwrap_or_default(),
         shares: job.spec.shares,
         search: job.spec.search,
         measure: job.spec.measure,
-        parallelism,
+        parallelism: job.spec.parallelism as usize,
         tasks,
     };
     Ok(Job { manifest: bytes, plan, ignored })

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
+use fractune_agent::tune::recheck::Recheck;
 use fractune_tuner::results::{JobResult, ShareResult, TaskResult};
 
 /// What a run found, as plain text: one line per kernel, problem and share, then the totals by weight,
@@ -101,6 +102,27 @@ pub(crate) fn loss(share: &ShareResult, tuned_at: u8) -> String {
         (None, true) => "failed".to_owned(),
         (None, false) => "not timed".to_owned(),
     }
+}
+
+/// Winners measured again: what was reported, the median of the later medians, their range, and the drift.
+#[must_use]
+pub fn rechecks(rechecks: &[Recheck]) -> String {
+    let mut table = new_table(&["Task", "Share", "Reported", "Later", "Range", "Drift"], 1);
+    for recheck in rechecks {
+        let of = |ns: Option<u64>| ns.map_or("-".to_owned(), duration);
+        let later = &recheck.medians_ns;
+        table.add_row(vec![
+            recheck.task.clone(),
+            format!("{} %", recheck.share),
+            duration(recheck.reported_ns),
+            of(fractune_tuner::measure::median(later)),
+            format!("{} to {}", of(later.iter().min().copied()), of(later.iter().max().copied())),
+            recheck.drift_percent().map_or("-".to_owned(), signed_percent),
+        ]);
+    }
+    let mut text = String::new();
+    push_table(&mut text, table, None);
+    text
 }
 
 fn results_table(job: &JobResult) -> Table {

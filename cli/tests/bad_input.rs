@@ -40,8 +40,16 @@ fn every_message_names_the_field_and_what_is_wrong() {
         ("entrypoint: add\n", "entrypoint: subtract\n", &["spec.kernels[0].entrypoint", "subtract"]),
         ("      verify:", "      constraints: [\"step +\"]\n      verify:", &["constraints[0]", "column"]),
         ("      verify:", "      constraints: [\"step + 1\"]\n      verify:", &["constraints[0]", "bool"]),
-        ("      verify:", "      constraints: [\"stp > 1\"]\n      verify:", &["constraints[0]", "stp", "step"]),
-        ("      verify:", "      constraints: [\"step > 9\"]\n      verify:", &["constraints", "no configuration"]),
+        (
+            "      verify:",
+            "      constraints: [\"stp > 1\"]\n      verify:",
+            &["constraints[0]", "stp", "step"],
+        ),
+        (
+            "      verify:",
+            "      constraints: [\"step > 9\"]\n      verify:",
+            &["constraints", "no configuration"],
+        ),
         ("      verify:", "      constraints: [\"step > 1\"]\n      verify:", &["default", "step > 1"]),
         ("name: unroll", "name: step", &["parameters[1].name", "step"]),
         ("values: [1, 2, 4, 8, 16, 32], default: 1", "values: []", &["parameters[0].values", "empty"]),
@@ -85,7 +93,8 @@ fn every_problem_of_a_job_is_told_at_once() {
         .replace("name: unroll", "name: 2unroll")
         .replace("type: f32, length: \"n\", output: true", "type: f32, length: \"n / 0\", output: true");
     let message = refused(job.as_bytes());
-    for path in ["spec.search.maxTrials", "spec.kernels[0].parameters[0].name", "arguments[2].buffer.length"] {
+    for path in ["spec.search.maxTrials", "spec.kernels[0].parameters[0].name", "arguments[2].buffer.length"]
+    {
         assert!(message.contains(path), "{message}");
     }
 }
@@ -113,7 +122,8 @@ fn a_source_that_never_compiles_ends_the_run_early_with_the_compiler_s_words() {
 #[test]
 fn a_reference_that_crashes_is_the_job_s_fault_not_a_candidate_s() {
     let dir = tempfile::tempdir().unwrap();
-    let job = good_job("maxTrials: 8").replace("c[i] = a[i] + b[i];\n          }", "*(volatile int *)8 = i; (void)c; (void)a; (void)b; }");
+    let job = good_job("maxTrials: 8")
+        .replace("c[i] = a[i] + b[i];\n          }", "*(volatile int *)8 = i; (void)c; (void)a; (void)b; }");
     let (file, out) = place(dir.path(), &job);
     let message = expect_code(&run(&file, &out, &[]), 65);
     assert!(message.contains("reference"), "{message}");

@@ -110,7 +110,8 @@ fn a_killed_worker_costs_no_trial() {
 
 /// Kills one child of `parent` that runs as `worker`, if there is one.
 fn kill_a_worker_of(parent: u32) -> bool {
-    let children = std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+    let children =
+        std::fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
     let worker = children.split_whitespace().find(|pid| {
         std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.ends_with(b"\0worker\0"))
     });
@@ -132,7 +133,8 @@ fn an_interrupted_run_says_how_to_go_on() {
     while trials(&out, "add-small").is_empty() {
         std::thread::sleep(Duration::from_millis(5));
     }
-    let interrupt = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    let interrupt =
+        std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(interrupt.success());
     let stderr = expect_code(&child.wait_with_output().unwrap(), 75);
     assert!(stderr.contains("--resume"), "{stderr}");

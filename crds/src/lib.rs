@@ -18,6 +18,7 @@ pub use job::{
 pub use load::{LoadError, Manifest, load, parse};
 pub use task::{BestAtShare, Gpu, TrialCounts, TuneTask, TuneTaskSpec, TuneTaskStatus, UnitsAtShare};
 pub use validate::validate;
+pub use yaml::MAX_BYTES;
 
 /// API group of the resources.
 pub const GROUP: &str = "fractune.dev";

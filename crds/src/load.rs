@@ -90,12 +90,13 @@ pub fn parse(bytes: &[u8]) -> Result<Manifest, LoadError> {
 }
 
 /// Reads a file and validates its job: [`parse`] and [`validate()`] together, with everything that either
-/// has to say.
+/// has to say. `adjust` changes the job in between, as a command line may.
 ///
 /// # Errors
 /// As those two.
-pub fn load(bytes: &[u8]) -> Result<(Manifest, Vec<Task>), LoadError> {
-    let (manifest, mut violations) = read(bytes)?;
+pub fn load(bytes: &[u8], adjust: impl FnOnce(&mut TuneJob)) -> Result<(Manifest, Vec<Task>), LoadError> {
+    let (mut manifest, mut violations) = read(bytes)?;
+    adjust(&mut manifest.job);
     match validate(&manifest.job, &|reference| manifest.source(reference)) {
         Ok(tasks) if violations.is_empty() => Ok((manifest, tasks)),
         Ok(_) => Err(LoadError::Violations(violations)),

@@ -9,7 +9,7 @@ use serde::de::{self, DeserializeSeed, EnumAccess, IgnoredAny, MapAccess, SeqAcc
 use serde_json::{Map, Number, Value};
 
 /// Bytes of a file.
-pub(crate) const MAX_BYTES: usize = 4 << 20;
+pub const MAX_BYTES: usize = 4 << 20;
 /// Levels of nesting.
 pub(crate) const MAX_DEPTH: usize = 64;
 /// Values once aliases are expanded.

@@ -90,7 +90,10 @@ impl Recording {
         for trial in contents.trials {
             for measurement in trial.measurements {
                 let recorded = Recorded { outcome: measurement.outcome, samples_ns: measurement.samples_ns };
-                self.by_share.entry(measurement.share).or_default().insert(trial.configuration.clone(), recorded);
+                self.by_share
+                    .entry(measurement.share)
+                    .or_default()
+                    .insert(trial.configuration.clone(), recorded);
             }
         }
         Ok(())

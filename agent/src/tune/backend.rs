@@ -69,7 +69,8 @@ impl Backend {
         if let Some(violation) = memory::check(plan) {
             return Err(RunError::Spec(violation.to_string()));
         }
-        let cpus = allowed_cpus().map_err(|error| RunError::Machine(format!("cannot read the CPU set: {error}")))?;
+        let cpus =
+            allowed_cpus().map_err(|error| RunError::Machine(format!("cannot read the CPU set: {error}")))?;
         for &share in &plan.shares {
             if cpus_of_share(&cpus, share).is_empty() {
                 let smallest = 100_usize.div_ceil(cpus.len().max(1));
@@ -79,8 +80,10 @@ impl Backend {
                 )));
             }
         }
-        let timeout = Duration::from_secs(u64::from(plan.measure.timeout_seconds)).max(SHORTEST_COMPILE_LIMIT);
-        let compiler = Compiler::find(objects, timeout).await.map_err(|e| RunError::Machine(e.to_string()))?;
+        let timeout =
+            Duration::from_secs(u64::from(plan.measure.timeout_seconds)).max(SHORTEST_COMPILE_LIMIT);
+        let compiler =
+            Compiler::find(objects, timeout).await.map_err(|e| RunError::Machine(e.to_string()))?;
         Ok(Backend::Cpu(Cpu { cpus, compiler, worker }))
     }
 
@@ -158,7 +161,8 @@ impl Backend {
             let artifact = PathBuf::new();
             return Ok(Prepared { trial, configuration, artifact, scalars: Vec::new(), compile_ns: 0 });
         };
-        let refused = |message| CompileFailure::Candidate { outcome: Outcome::CompileError, message, compile_ns: 0 };
+        let refused =
+            |message| CompileFailure::Candidate { outcome: Outcome::CompileError, message, compile_ns: 0 };
         let scalars = scalars(task, index).map_err(refused)?;
         let permit =
             gate.acquire(Need::AnyLane, None).await.map_err(|e| CompileFailure::Machine(e.to_string()))?;
@@ -175,8 +179,9 @@ impl Backend {
         let fatal = |message| Failure::Fatal { message };
         let cpus = cpus_of_share(&cpu.cpus, share).to_vec();
         let threads = cpus.len().to_string();
-        let env = [("OMP_NUM_THREADS", threads.as_str()), ("OMP_DYNAMIC", "false"), ("OMP_PROC_BIND", "true")]
-            .map(|(name, value)| (name.to_string(), value.to_string()));
+        let env =
+            [("OMP_NUM_THREADS", threads.as_str()), ("OMP_DYNAMIC", "false"), ("OMP_PROC_BIND", "true")]
+                .map(|(name, value)| (name.to_string(), value.to_string()));
         let reference = cpu.reference(task, &cpus).await.map_err(fatal)?;
         let verifies = reference.is_some();
         let init = Init {
@@ -192,7 +197,10 @@ impl Backend {
         let started = Worker::start(&cpu.worker, &init, &env, WORKER_START).await;
         let mut worker = started.map_err(|error| fatal(error.to_string()))?;
         if verifies {
-            worker.reference(WORKER_START).await.map_err(|failure| fatal(format!("the reference: {failure}")))?;
+            worker
+                .reference(WORKER_START)
+                .await
+                .map_err(|failure| fatal(format!("the reference: {failure}")))?;
         }
         Ok(worker)
     }
@@ -201,11 +209,13 @@ impl Backend {
 impl Cpu {
     /// What computes the right answers, compiled with the default configuration; none where nothing is verified.
     async fn reference(&self, task: &Task, cpus: &[usize]) -> Result<Option<Load>, String> {
-        let Some(entry) = task.kernel.verify.entrypoint.as_deref().filter(|_| !task.kernel.verify.none) else {
+        let Some(entry) = task.kernel.verify.entrypoint.as_deref().filter(|_| !task.kernel.verify.none)
+        else {
             return Ok(None);
         };
         let built = self.compiler.build(&unit(task, entry, task.default), cpus).await;
-        let artifact = built.map_err(|error| format!("the reference {entry} does not compile: {error}"))?.path;
+        let artifact =
+            built.map_err(|error| format!("the reference {entry} does not compile: {error}"))?.path;
         let scalars = scalars(task, task.default)?;
         Ok(Some(Load { artifact, symbol: crate::compile::SYMBOL.into(), scalars, launch: None }))
     }

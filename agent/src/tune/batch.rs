@@ -48,7 +48,8 @@ pub(super) async fn measure(
     log: &mut TrialLog,
 ) -> Result<Vec<(usize, Trial)>, RunError> {
     let Some((first, others)) = runners.split_first_mut() else { return Ok(Vec::new()) };
-    let desk = Desk { run, shares: 1 + others.len(), elapsed, log: RefCell::new(log), done: RefCell::default() };
+    let desk =
+        Desk { run, shares: 1 + others.len(), elapsed, log: RefCell::new(log), done: RefCell::default() };
     let mut queues = Vec::new();
     let mut following = Vec::new();
     for runner in others {

@@ -30,8 +30,10 @@ pub(super) async fn finals(
 ) -> Result<Vec<ShareResult>, RunError> {
     let shares = &run.plan.shares;
     let default = trials.first().map_or(0, |trial| trial.trial);
-    let finalists: BTreeMap<u8, Vec<u32>> =
-        shares.iter().map(|&share| (share, fastest(trials, share, run.plan.measure.finalists as usize))).collect();
+    let finalists: BTreeMap<u8, Vec<u32>> = shares
+        .iter()
+        .map(|&share| (share, fastest(trials, share, run.plan.measure.finalists as usize)))
+        .collect();
     let mut prepared = Vec::new();
     for number in entrants(&finalists, trials, default) {
         prepared.push(prepare(run, trials, number).await?);

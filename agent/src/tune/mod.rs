@@ -154,4 +154,3 @@ fn count(trials: &[Trial]) -> BTreeMap<fractune_tuner::trial::Outcome, u32> {
     }
     counts
 }
-

@@ -1,7 +1,7 @@
 //! Measuring a run's winners again, each alone in a new worker, to see whether the reported times are true.
 
-use fractune_tuner::measure::{Finals, FinalsPolicy};
 use fractune_tuner::measure::median;
+use fractune_tuner::measure::{Finals, FinalsPolicy};
 use fractune_tuner::results::{JobResult, ShareResult};
 use fractune_tuner::task::Task;
 use serde::Serialize;
@@ -52,7 +52,8 @@ pub async fn recheck(
     let gate = backend.gate();
     let mut rechecks = Vec::new();
     for task in &plan.tasks {
-        let found = result.tasks.iter().find(|t| t.kernel == task.kernel.name && t.problem == task.problem.name);
+        let found =
+            result.tasks.iter().find(|t| t.kernel == task.kernel.name && t.problem == task.problem.name);
         for share in found.into_iter().flat_map(|task| &task.shares) {
             let winner = winner(backend, &gate, task, share).await?;
             let mut medians_ns = Vec::new();
@@ -75,7 +76,8 @@ async fn winner(
     share: &ShareResult,
 ) -> Result<Prepared, RunError> {
     let index = task.space.index_of(&share.best.configuration);
-    let index = index.ok_or_else(|| RunError::Spec(format!("{}: the winner is not in the space", task.name())))?;
+    let index =
+        index.ok_or_else(|| RunError::Spec(format!("{}: the winner is not in the space", task.name())))?;
     backend.prepare(gate, task, share.best.trial, index).await.map_err(|failure| match failure {
         CompileFailure::Candidate { message, .. } => RunError::Spec(format!("{}: {message}", task.name())),
         CompileFailure::Machine(message) => RunError::Machine(message),
@@ -83,12 +85,7 @@ async fn winner(
 }
 
 /// One measurement: the rounds of the finals, with a single entry.
-async fn once(
-    runner: &mut Runner<'_>,
-    plan: &Plan,
-    winner: &Prepared,
-    task: &Task,
-) -> Result<u64, RunError> {
+async fn once(runner: &mut Runner<'_>, plan: &Plan, winner: &Prepared, task: &Task) -> Result<u64, RunError> {
     let limit = runner.limit(None);
     let policy = FinalsPolicy::new(f64::from(plan.measure.max_noise_percent), BUDGET_NS);
     let mut finals = Finals::new(vec![winner.trial], &[], policy);
@@ -96,12 +93,17 @@ async fn once(
     while opened.is_ok()
         && let Some(turn) = finals.next()
     {
-        opened = runner.run(winner, turn.runs, limit).await.map(|samples| finals.record(turn.trial, &samples));
+        opened =
+            runner.run(winner, turn.runs, limit).await.map(|samples| finals.record(turn.trial, &samples));
     }
     if let Err(failure) = opened {
         let measured = runner.judge(failure, winner, limit).await?;
         let message = measured.message.unwrap_or_default();
-        return Err(RunError::Spec(format!("{}: the winner fails now: {}: {message}", task.name(), measured.outcome)));
+        return Err(RunError::Spec(format!(
+            "{}: the winner fails now: {}: {message}",
+            task.name(),
+            measured.outcome
+        )));
     }
     let standing = finals.standings().into_iter().next();
     standing.map(|s| s.summary.median_ns).ok_or_else(|| RunError::Machine("no time was taken".into()))

@@ -114,7 +114,8 @@ impl<'a> Searching<'a> {
         while ended.is_none() {
             self.ask()?;
             let Some(batch) = self.under_way.pop_front() else { break };
-            let measured = batch::measure(self.run, batch, runners, &self.best, self.elapsed(), self.log).await?;
+            let measured =
+                batch::measure(self.run, batch, runners, &self.best, self.elapsed(), self.log).await?;
             self.tell(measured);
             self.check_that_something_compiles()?;
             let patience = self.run.plan.search.stop_after_stale;

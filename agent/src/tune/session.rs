@@ -198,7 +198,9 @@ impl<'a> Runner<'a> {
     /// Time that one trial may take at this share: the job's limit, less where the best is far below it.
     pub(super) fn limit(&self, best_ns: Option<u64>) -> Duration {
         let limit = Duration::from_secs(u64::from(self.plan.measure.timeout_seconds));
-        best_ns.map_or(limit, |best| (Duration::from_nanos(best) * HOPELESS_FACTOR).max(HOPELESS_AFTER).min(limit))
+        best_ns.map_or(limit, |best| {
+            (Duration::from_nanos(best) * HOPELESS_FACTOR).max(HOPELESS_AFTER).min(limit)
+        })
     }
 
     /// Whether its worker lives; a recording always does.

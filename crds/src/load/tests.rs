@@ -21,7 +21,7 @@ spec:
 "#;
 
 fn violations(text: &str) -> Vec<Violation> {
-    match load(text.as_bytes()) {
+    match load(text.as_bytes(), |_| ()) {
         Err(LoadError::Violations(violations)) => violations,
         Err(error) => panic!("{error}"),
         Ok(_) => panic!("accepted:\n{text}"),
@@ -30,7 +30,7 @@ fn violations(text: &str) -> Vec<Violation> {
 
 #[test]
 fn a_good_job_becomes_a_task_for_each_problem() {
-    let (manifest, tasks) = load(JOB.as_bytes()).unwrap();
+    let (manifest, tasks) = load(JOB.as_bytes(), |_| ()).unwrap();
     let names: Vec<String> = tasks.iter().map(Task::name).collect();
     assert_eq!(names, ["axpy/small", "axpy/large"]);
     assert_eq!(manifest.job.spec.parallelism, 1);
@@ -151,7 +151,7 @@ fn a_source_may_come_from_a_config_map_in_the_same_file() {
     assert_eq!(found[0].path, "spec.kernels[0].source.configMapKeyRef");
     let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: code}\ndata: {axpy.c: \"axpy reference\"}\n";
     let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\n";
-    let (manifest, tasks) = load(format!("---\n{map}---\n{pod}---{job}").as_bytes()).unwrap();
+    let (manifest, tasks) = load(format!("---\n{map}---\n{pod}---{job}").as_bytes(), |_| ()).unwrap();
     assert_eq!(tasks[0].source, "axpy reference");
     assert_eq!(manifest.ignored, ["Pod/p"]);
 }
