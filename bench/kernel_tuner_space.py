@@ -36,8 +36,8 @@ CONSTRAINTS = [
 
 seconds = []
 valid = 0
-for _ in range(5):
+for _ in range(5):  # the best of several, as bench_space does for ours
     start = time.perf_counter()
     valid = Searchspace(PARAMETERS, CONSTRAINTS, 1024).size
     seconds.append(time.perf_counter() - start)
-print(json.dumps({"milliseconds": 1e3 * sorted(seconds)[2], "valid": valid}))
+print(json.dumps({"milliseconds": 1e3 * min(seconds), "valid": valid}))
