@@ -28,7 +28,7 @@ pub enum Command {
     Run(Run),
     /// Check a job without running anything: every problem at once.
     Lint {
-        /// The job: a TuneJob as for `kubectl apply`; `-` for standard input.
+        /// The job: a `TuneJob` as for `kubectl apply`; `-` for standard input.
         file: PathBuf,
     },
     /// Write the report of a run as one HTML page.
@@ -75,7 +75,7 @@ pub enum Command {
 /// Tune a job on this machine.
 #[derive(Debug, clap::Args)]
 pub struct Run {
-    /// The job: a TuneJob as for `kubectl apply`; `-` for standard input.
+    /// The job: a `TuneJob` as for `kubectl apply`; `-` for standard input.
     pub file: PathBuf,
     /// Shares in percent, instead of the job's.
     #[arg(long, value_delimiter = ',', value_name = "PERCENT,...")]

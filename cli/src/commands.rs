@@ -1,5 +1,6 @@
 //! What each command does.
 
+use std::fmt::Write as _;
 use std::future::Future;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -66,7 +67,8 @@ pub fn lint(file: &Path) -> Result<u8, CliError> {
         let space = &task.space;
         let mut line = format!("{}: {} valid configurations of {}", task.name(), space.len(), space.raw());
         if space.undefined() > 0 {
-            line += &format!(", {} left out because a constraint has no value for them", space.undefined());
+            let _ =
+                write!(line, ", {} left out because a constraint has no value for them", space.undefined());
         }
         print(&format!("{line}; default {}\n", space.configuration(task.default)))?;
     }

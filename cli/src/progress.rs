@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
@@ -51,7 +52,7 @@ impl Progress {
                 let mut line =
                     format!("{name}: {valid} valid configurations of {raw}, up to {budget} trials");
                 if resumed > 0 {
-                    line += &format!(", {resumed} of them from the log");
+                    let _ = write!(line, ", {resumed} of them from the log");
                 }
                 self.say(&line);
                 let bar = self.bars.as_ref().map(|bars| bars.add(bar(&name, budget)));
@@ -142,7 +143,7 @@ impl Task {
         let mut line = format!("{best}; {} failed", self.failed);
         if made > 0.0 {
             let left = f64::from(self.budget.saturating_sub(self.trials)) / per_second;
-            line += &format!("; {per_second:.1} trials/s, {left:.0} s left");
+            let _ = write!(line, "; {per_second:.1} trials/s, {left:.0} s left");
         }
         line
     }

@@ -1,7 +1,10 @@
 //! Bad input: a clear message, the exit code, and nothing half-written.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod common;
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::Stdio;
 
@@ -81,7 +84,7 @@ fn files_that_are_no_jobs_are_refused_and_none_brings_the_program_down() {
     let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for i in 1..12 {
         let aliases = vec![format!("*a{}", i - 1); 10].join(", ");
-        bomb += &format!("a{i}: &a{i} [{aliases}]\n");
+        writeln!(bomb, "a{i}: &a{i} [{aliases}]").unwrap();
     }
     assert!(refused(bomb.as_bytes()).contains("alias"));
     assert!(refused(b"apiVersion: v1\nkind: Pod\n").contains("TuneJob"));

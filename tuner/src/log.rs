@@ -258,8 +258,8 @@ mod tests {
         for cut in 0..=whole.len() {
             std::fs::write(&path, &whole[..cut]).unwrap();
             let (mut log, trials) = TrialLog::resume(&path, &header()).unwrap();
-            let newlines = whole[..cut].iter().filter(|&&b| b == b'\n').count();
-            assert_eq!(trials.len(), newlines.saturating_sub(1), "cut at {cut}");
+            let whole_lines = whole[..cut].split_inclusive(|&b| b == b'\n').filter(|l| l.ends_with(b"\n"));
+            assert_eq!(trials.len(), whole_lines.count().saturating_sub(1), "cut at {cut}");
             for n in trials.len() as u32..3 {
                 log.append(&trial(n)).unwrap();
             }

@@ -20,9 +20,9 @@ use crate::worker::protocol::{self, Init, Load};
 use crate::worker::{Failure, Worker, WorkerCommand};
 
 /// The limit of one compilation is the trial's, but at least this.
-const SHORTEST_COMPILE_LIMIT: Duration = Duration::from_secs(60);
+const SHORTEST_COMPILE_LIMIT: Duration = Duration::from_mins(1);
 /// A worker allocates its buffers and runs the reference before it is ready.
-const WORKER_START: Duration = Duration::from_secs(120);
+const WORKER_START: Duration = Duration::from_mins(2);
 /// What a candidate may allocate beside its buffers, in bytes.
 const CANDIDATE_MEMORY: u64 = 1 << 30;
 

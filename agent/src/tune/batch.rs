@@ -53,9 +53,9 @@ pub(super) async fn measure(
     let mut queues = Vec::new();
     let mut following = Vec::new();
     for runner in others {
-        let (queue, queued) = mpsc::unbounded_channel::<Rc<Draft>>();
+        let (queue, passed_on) = mpsc::unbounded_channel::<Rc<Draft>>();
         queues.push((runner.share, queue));
-        following.push(follow(&desk, runner, queued, best));
+        following.push(follow(&desk, runner, passed_on, best));
     }
     let leading = lead(&desk, batch, first, queues, best);
     future::try_join(leading, future::try_join_all(following)).await?;
@@ -97,12 +97,11 @@ async fn lead(
             }
             Asked::New { index, trial, configuration, compiled } => (index, trial, configuration, compiled),
         };
-        let answer = match compiled.try_recv() {
-            Ok(Some(answer)) => Ok(answer),
-            _ => {
-                turn.end();
-                compiled.await
-            }
+        let answer = if let Ok(Some(answer)) = compiled.try_recv() {
+            Ok(answer)
+        } else {
+            turn.end();
+            compiled.await
         };
         let prepared = match answer {
             Ok(Ok(prepared)) => prepared,

@@ -76,6 +76,9 @@ impl Folder {
 }
 
 /// Writes a file so that a reader sees either the old or the new contents, whole.
+///
+/// # Errors
+/// What the system answers; the old contents are then still there.
 pub fn write_whole(path: &Path, contents: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".new");

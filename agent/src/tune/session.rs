@@ -21,6 +21,9 @@ const HOPELESS_AFTER: Duration = Duration::from_secs(1);
 
 /// Runs asked for in one request are worth about this much time.
 const REQUEST: Duration = Duration::from_millis(20);
+/// A race with enough samples ends after this many times the least measuring time. The search only has to
+/// find the finalists: their times are taken again.
+const PATIENCE: u32 = 2;
 /// Samples after which a race may be ended by the wall clock.
 const ENOUGH_SAMPLES: usize = 6;
 
@@ -114,7 +117,7 @@ impl<'a> Runner<'a> {
         let min_time = Duration::from_millis(u64::from(self.plan.measure.min_time_ms));
         let mut wall_per_run = Duration::ZERO;
         while let Step::Run(runs) = race.next() {
-            if race.samples().len() >= ENOUGH_SAMPLES && started.elapsed() > min_time * 5 {
+            if race.samples().len() >= ENOUGH_SAMPLES && started.elapsed() > min_time * PATIENCE {
                 break;
             }
             let affordable = REQUEST.as_nanos() / wall_per_run.as_nanos().max(1);

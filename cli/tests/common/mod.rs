@@ -1,12 +1,13 @@
 //! What the tests of local runs share: small jobs, and the program itself.
 #![allow(dead_code, reason = "each test file uses a part")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// A job whose kernel adds two vectors; `parameters` and `body` go into it as they stand, and the body may
 /// use every parameter.
-pub fn job(parameters: &str, body: &str, search: &str) -> String {
+pub(crate) fn job(parameters: &str, body: &str, search: &str) -> String {
     format!(
         r#"apiVersion: fractune.dev/v1alpha1
 kind: TuneJob
@@ -49,12 +50,12 @@ spec:
 }
 
 /// Shares that this machine has whole CPUs for.
-pub fn shares() -> &'static str {
+pub(crate) fn shares() -> &'static str {
     if std::thread::available_parallelism().unwrap().get() >= 2 { "[50, 100]" } else { "[100]" }
 }
 
 /// A job of 36 configurations, all of them good.
-pub fn good_job(search: &str) -> String {
+pub(crate) fn good_job(search: &str) -> String {
     job(
         "        - {name: unroll, values: [1, 2, 4, 8, 16, 32], default: 1}
         - {name: step, values: [1, 2, 3, 4, 5, 6], default: 1}",
@@ -64,37 +65,37 @@ pub fn good_job(search: &str) -> String {
 }
 
 /// The program, with its arguments.
-pub fn fractune(arguments: &[&str]) -> Command {
+pub(crate) fn fractune(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-fractune"));
     command.args(arguments);
     command
 }
 
 /// Writes a job into a folder, and names the file and the output folder.
-pub fn place(dir: &Path, job: &str) -> (PathBuf, PathBuf) {
+pub(crate) fn place(dir: &Path, job: &str) -> (PathBuf, PathBuf) {
     let file = dir.join("job.yaml");
     std::fs::write(&file, job).unwrap();
     (file, dir.join("out"))
 }
 
 /// Runs a job to its end.
-pub fn run(file: &Path, out: &Path, more: &[&str]) -> Output {
+pub(crate) fn run(file: &Path, out: &Path, more: &[&str]) -> Output {
     fractune(&["run"]).arg(file).arg("--out").arg(out).args(more).output().unwrap()
 }
 
 /// Trials of a task's log: every line after the header.
-pub fn trials(out: &Path, task: &str) -> Vec<serde_json::Value> {
+pub(crate) fn trials(out: &Path, task: &str) -> Vec<serde_json::Value> {
     let text = std::fs::read_to_string(out.join(task).join("trials.jsonl")).unwrap_or_default();
     text.lines().skip(1).filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
 /// The results of a finished run.
-pub fn results(out: &Path) -> serde_json::Value {
+pub(crate) fn results(out: &Path) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(out.join("results.json")).unwrap()).unwrap()
 }
 
 /// Standard error, and a check of the exit code that shows it.
-pub fn expect_code(output: &Output, code: i32) -> String {
+pub(crate) fn expect_code(output: &Output, code: i32) -> String {
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{stderr}");
     stderr
