@@ -1,14 +1,13 @@
 //! What each command does.
 
 use std::fmt::Write as _;
-use std::future::Future;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use fractune_agent::backend::replay::{Recording, RecordingFile};
 use fractune_agent::tune::folder::{MANIFEST, write_whole};
 use fractune_agent::tune::recheck::{self, Recheck};
-use fractune_agent::tune::{self, Backend, Output, RunError, Target, exit};
+use fractune_agent::tune::{self, Backend, Output, RunError, Target, exit, until_interrupted};
 use fractune_agent::worker::WorkerCommand;
 use fractune_tuner::results::JobResult;
 
@@ -166,23 +165,6 @@ pub fn recheck(dir: &Path, times: u32, within: Option<f64>, json: bool) -> Resul
         within.is_some_and(|within| recheck.drift_percent().is_none_or(|drift| drift.abs() > within))
     };
     Ok(if rechecks.iter().any(drifted) { exit::NO_RESULT } else { exit::DONE })
-}
-
-/// Runs `work` to its end; none if this process was told to stop before.
-fn until_interrupted<T>(work: impl Future<Output = T>) -> Result<Option<T>, RunError> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let machine = |error: std::io::Error| RunError::Machine(format!("cannot start: {error}"));
-    // One thread: the CPUs are for compilers and kernels.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(machine)?;
-    runtime.block_on(async {
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(machine)?;
-        let mut terminate = signal(SignalKind::terminate()).map_err(machine)?;
-        tokio::select! {
-            done = work => Ok(Some(done)),
-            _ = interrupt.recv() => Ok(None),
-            _ = terminate.recv() => Ok(None),
-        }
-    })
 }
 
 /// This program again, as a worker.

@@ -79,13 +79,5 @@ fn parse(bytes: Vec<u8>, file: &str, overrides: &Overrides) -> Result<Job, CliEr
         LoadError::Violations(violations) => CliError::Invalid { file: file.into(), violations },
         other => CliError::Unreadable { file: file.into(), message: other.to_string() },
     })?;
-    let plan = Plan {
-        job: job.metadata.name.unwrap_or_default(),
-        shares: job.spec.shares,
-        search: job.spec.search,
-        measure: job.spec.measure,
-        parallelism: job.spec.parallelism as usize,
-        tasks,
-    };
-    Ok(Job { manifest: bytes, plan, ignored })
+    Ok(Job { manifest: bytes, plan: Plan::new(job, tasks), ignored })
 }

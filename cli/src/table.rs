@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 use fractune_agent::tune::recheck::Recheck;
-use fractune_tuner::results::{JobResult, ShareResult, TaskResult};
+use fractune_tuner::results::{JobResult, ShareResult, TaskResult, Timed};
 
 /// What a run found, as plain text: one line per kernel, problem and share, then the totals by weight,
 /// the outcomes of every task and what the device has to say. `width` is the terminal's, in columns; without
@@ -82,10 +82,19 @@ pub(crate) fn times(ratio: f64) -> String {
 /// Whether best and baseline cannot be told apart: their confidence intervals overlap.
 pub(crate) fn within_noise(share: &ShareResult) -> bool {
     share.baseline.as_ref().is_some_and(|baseline| {
-        let upper = share.best.time_ns as f64 * (1.0 + share.best.noise_percent / 100.0);
-        let lower = baseline.time_ns as f64 * (1.0 - baseline.noise_percent / 100.0);
+        let (Some(best_noise), Some(baseline_noise)) = (share.best.noise_percent, baseline.noise_percent)
+        else {
+            return true;
+        };
+        let upper = share.best.time_ns as f64 * (1.0 + best_noise / 100.0);
+        let lower = baseline.time_ns as f64 * (1.0 - baseline_noise / 100.0);
         upper >= lower
     })
+}
+
+/// How well a time is known: `1.2 %`, or `?` where there are too few samples to tell.
+pub(crate) fn noise(timed: &Timed) -> String {
+    timed.noise_percent.map_or("?".to_owned(), |noise| format!("{noise:.1} %"))
 }
 
 /// What each other share's choice costs at this share: the share it was tuned at, and the loss or why
@@ -146,7 +155,7 @@ fn results_table(job: &JobResult) -> Table {
                 Cell::new(share.baseline.as_ref().map_or("failed".to_owned(), |b| duration(b.time_ns))),
                 Cell::new(duration(share.best.time_ns)),
                 Cell::new(share.speedup().map_or("-".to_owned(), times)),
-                Cell::new(format!("{:.1} %", share.best.noise_percent)),
+                Cell::new(noise(&share.best)),
             ];
             if several {
                 let lines = losses(job, share).into_iter().map(|(at, loss)| format!("{at} %: {loss}"));

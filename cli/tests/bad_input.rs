@@ -55,7 +55,7 @@ fn every_message_names_the_field_and_what_is_wrong() {
         ),
         ("      verify:", "      constraints: [\"step > 1\"]\n      verify:", &["default", "step > 1"]),
         ("name: unroll", "name: step", &["parameters[1].name", "step"]),
-        ("values: [1, 2, 4, 8, 16, 32], default: 1", "values: []", &["parameters[0].values", "empty"]),
+        ("values: [1, 2, 4, 8, 16, 32], default: 1", "values: []", &["parameters[0].values", "no values"]),
         ("length: \"n\"", "length: \"-n\"", &["arguments[0].buffer.length", "-4096"]),
         ("length: \"n\"", "length: \"true\"", &["arguments[0].buffer.length", "bool"]),
         ("verify: {entrypoint: add_reference}", "verify: {}", &["spec.kernels[0].verify", "none: true"]),
@@ -105,7 +105,7 @@ fn every_problem_of_a_job_is_told_at_once() {
 #[test]
 fn buffers_over_the_machine_s_memory_are_refused_before_anything_runs() {
     let dir = tempfile::tempdir().unwrap();
-    let job = good_job("maxTrials: 8").replace("n: 4096", "n: 1000000000000");
+    let job = good_job("maxTrials: 8").replace("n: 4096", "n: 2000000000");
     let (file, out) = place(dir.path(), &job);
     let message = expect_code(&run(&file, &out, &[]), 65);
     assert!(message.contains("memory"), "{message}");

@@ -119,8 +119,9 @@ pub struct Timed {
     pub configuration: Configuration,
     /// Median in nanoseconds.
     pub time_ns: u64,
-    /// Half the width of the median's 95 % confidence interval, in percent of the median.
-    pub noise_percent: f64,
+    /// Half the width of the median's 95 % confidence interval, in percent of the median; none where there
+    /// are too few samples to tell.
+    pub noise_percent: Option<f64>,
     /// Samples behind the median.
     pub samples: u32,
 }

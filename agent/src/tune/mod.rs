@@ -4,6 +4,7 @@ mod backend;
 mod batch;
 mod finals;
 pub mod folder;
+mod interrupt;
 mod memory;
 mod plan;
 pub mod recheck;
@@ -21,6 +22,7 @@ use fractune_tuner::trial::Trial;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 pub use backend::{Backend, Cpu};
+pub use interrupt::until_interrupted;
 pub use plan::{Event, Listener, Output, Plan, RunError, exit};
 
 use crate::backend::replay::Recording;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use fractune_crds::{TuneJob, TuneJobSpec};
 use fractune_tuner::log::LogError;
 use fractune_tuner::results::{Device, TaskResult};
 use fractune_tuner::settings::{MeasureSettings, SearchSettings};
@@ -27,6 +28,14 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The plan of a job whose tasks have been checked.
+    #[must_use]
+    pub fn new(job: TuneJob, tasks: Vec<Task>) -> Self {
+        let TuneJobSpec { shares, search, measure, parallelism, .. } = job.spec;
+        let job = job.metadata.name.unwrap_or_default();
+        Self { job, shares, search, measure, parallelism: parallelism as usize, tasks }
+    }
+
     /// Everything that must be equal for trials of two runs of a task to be comparable, by name.
     #[must_use]
     pub fn identity(&self, task: &Task, device: &Device) -> BTreeMap<String, String> {

@@ -85,9 +85,13 @@ impl<'a> Runner<'a> {
             timeout_ns: limit.as_nanos() as u64,
         };
         let mut race = Race::new(policy, best_ns);
-        let result = match self.open(prepared, limit).await {
-            Ok(()) => self.race(&mut race, prepared, limit, started).await,
-            Err(failure) => Err(failure),
+        let result = match (self.open(prepared, limit).await, self.backend) {
+            (Ok(()), Backend::Replay(recording)) => {
+                race.record(recording.at(self.share, &prepared.configuration).1);
+                Ok(())
+            }
+            (Ok(()), Backend::Cpu(_)) => self.race(&mut race, prepared, limit, started).await,
+            (Err(failure), _) => Err(failure),
         };
         match result {
             Ok(()) => {

@@ -123,7 +123,7 @@ fn task((kernel, problem, weight): (&str, &str, i64), trials: &[Trial]) -> TaskR
         trial: trial.trial,
         configuration: trial.configuration.clone(),
         time_ns: trial.time_ns(share).unwrap_or(0),
-        noise_percent: 0.4 + f64::from(share) / 200.0,
+        noise_percent: Some(0.4 + f64::from(share) / 200.0),
         samples: 120,
     };
     let shares = winners.iter().map(|&(share, best)| ShareResult {

@@ -8,7 +8,7 @@ use fractune_tuner::trial::Trial;
 use maud::{Markup, html};
 
 use super::{ReportError, count, distribution, effects, failures, progress, share_label, svg};
-use crate::table::{duration, loss, losses, three_digits, times, within_noise};
+use crate::table::{duration, loss, losses, noise, three_digits, times, within_noise};
 
 /// The section of one task; `index` makes its anchor unique.
 pub(super) fn section(
@@ -93,7 +93,7 @@ fn summary(job: &JobResult, task: &TaskResult) -> Markup {
                     td.number { (share.baseline.as_ref().map_or_else(|| "failed".to_owned(), |b| duration(b.time_ns))) }
                     td.number { (duration(share.best.time_ns)) }
                     td.number { (speedup(share)) }
-                    td.number { "±" (format!("{:.1}", share.best.noise_percent)) "\u{a0}%" }
+                    td.number { "±" (noise(&share.best)) }
                     td.number { (share.best.samples) }
                     @for metric in &metrics {
                         td.number { (share.metrics.get(*metric).map_or_else(|| "–".to_owned(), |v| three_digits(*v))) }

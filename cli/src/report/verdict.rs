@@ -165,7 +165,7 @@ mod tests {
             let share = &mut task.shares[0];
             let baseline = share.baseline.as_mut().unwrap();
             baseline.time_ns = share.best.time_ns + share.best.time_ns / 500;
-            baseline.noise_percent = 1.0;
+            baseline.noise_percent = Some(1.0);
         }
         assert!(first_sentence(&job).contains("nothing is faster than the default beyond the noise"));
     }

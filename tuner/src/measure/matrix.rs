@@ -112,7 +112,7 @@ fn timed(
         trial,
         configuration: configurations.get(&trial)?.clone(),
         time_ns: summary.median_ns,
-        noise_percent: summary.noise_percent,
+        noise_percent: Some(summary.noise_percent).filter(|noise| noise.is_finite()),
         samples: summary.samples,
     })
 }
