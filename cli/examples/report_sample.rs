@@ -5,7 +5,7 @@ mod synthetic;
 use fractune_tuner::trial::Trial;
 use kubectl_fractune::report::{ReportInput, page};
 
-fn main() -> anyhow::Result<()> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::args().nth(1).unwrap_or_else(|| "synthetic.html".to_owned());
     let (job, logs) = synthetic::job();
     let settings = [("Strategy", "Auto"), ("Seed", "1"), ("Cache state", "Cold"), ("Finalists", "10")];
