@@ -44,7 +44,7 @@ fn each_kind_of_bad_candidate_costs_one_trial() {
             if (fault == 3) exit(0);
             if (fault == 4) memset(c, 0, 1 << 30);
             if (fault == 5) for (;;) memset(malloc(1 << 26), 1, 1 << 26);
-            if (fault == 6) { char s[4096]; memset(s, 'x', sizeof s); for (int i = 0; i < 25000; i++) fwrite(s, 1, sizeof s, stdout); }
+            if (fault == 6) { char s[4096]; memset(s, 'x', sizeof s); for (int i = 0; i < 2500; i++) fwrite(s, 1, sizeof s, stdout); }
             for (int i = 0; i < n; i++) c[i] = a[i] + b[i];
             if (fault == 7) c[n / 2] += 1;"#;
     let dir = tempfile::tempdir().unwrap();
