@@ -160,11 +160,26 @@ pub fn recheck(dir: &Path, times: u32, within: Option<f64>, json: bool) -> Resul
     let _ = std::fs::remove_dir_all(&objects);
     let Some(rechecks) = rechecks else { return Ok(exit::INTERRUPTED) };
     let rechecks = rechecks?;
-    print(&if json { to_json(&rechecks)? + "\n" } else { table::rechecks(&rechecks) })?;
+    print(&if json { to_json(&rechecks_json(&rechecks))? + "\n" } else { table::rechecks(&rechecks) })?;
     let drifted = |recheck: &Recheck| {
         within.is_some_and(|within| recheck.drift_percent().is_none_or(|drift| drift.abs() > within))
     };
     Ok(if rechecks.iter().any(drifted) { exit::NO_RESULT } else { exit::DONE })
+}
+
+fn rechecks_json(rechecks: &[Recheck]) -> serde_json::Value {
+    let winner = |recheck: &Recheck| {
+        serde_json::json!({
+            "kernel": recheck.kernel,
+            "problem": recheck.problem,
+            "share": recheck.share,
+            "reportedNs": recheck.reported_ns,
+            "medianNs": recheck.median_ns(),
+            "mediansNs": recheck.medians_ns,
+            "driftPercent": recheck.drift_percent(),
+        })
+    };
+    serde_json::json!({ "winners": rechecks.iter().map(winner).collect::<Vec<_>>() })
 }
 
 /// This program again, as a worker.

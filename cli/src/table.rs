@@ -121,10 +121,10 @@ pub fn rechecks(rechecks: &[Recheck]) -> String {
         let of = |ns: Option<u64>| ns.map_or("-".to_owned(), duration);
         let later = &recheck.medians_ns;
         table.add_row(vec![
-            recheck.task.clone(),
+            format!("{} / {}", recheck.kernel, recheck.problem),
             format!("{} %", recheck.share),
             duration(recheck.reported_ns),
-            of(fractune_tuner::measure::median(later)),
+            of(recheck.median_ns()),
             format!("{} to {}", of(later.iter().min().copied()), of(later.iter().max().copied())),
             recheck.drift_percent().map_or("-".to_owned(), signed_percent),
         ]);

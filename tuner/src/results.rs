@@ -178,8 +178,9 @@ impl JobResult {
                     let weight = u64::try_from(task.weight).unwrap_or(0);
                     match timed.and_then(|s| Some((s.baseline.as_ref()?, &s.best))) {
                         Some((baseline, best)) => {
-                            total.default_ns += weight * baseline.time_ns;
-                            total.best_ns += weight * best.time_ns;
+                            total.default_ns =
+                                total.default_ns.saturating_add(weight.saturating_mul(baseline.time_ns));
+                            total.best_ns = total.best_ns.saturating_add(weight.saturating_mul(best.time_ns));
                         }
                         None => total.left_out += 1,
                     }

@@ -4,7 +4,6 @@ use fractune_tuner::measure::median;
 use fractune_tuner::measure::{Finals, FinalsPolicy};
 use fractune_tuner::results::{JobResult, ShareResult};
 use fractune_tuner::task::Task;
-use serde::Serialize;
 
 use super::backend::{Backend, Prepared};
 use super::batch::acquire;
@@ -17,11 +16,12 @@ use crate::gate::Need;
 const BUDGET_NS: u64 = 500_000_000;
 
 /// A winner's reported time, and what it took later.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug)]
 pub struct Recheck {
-    /// `kernel/problem`.
-    pub task: String,
+    /// Kernel name.
+    pub kernel: String,
+    /// Problem name.
+    pub problem: String,
     /// The share in percent.
     pub share: u8,
     /// The reported median in nanoseconds.
@@ -31,10 +31,16 @@ pub struct Recheck {
 }
 
 impl Recheck {
+    /// The median of the later medians, in nanoseconds.
+    #[must_use]
+    pub fn median_ns(&self) -> Option<u64> {
+        median(&self.medians_ns)
+    }
+
     /// How far the reported time is from the median of the later ones, in percent of the latter.
     #[must_use]
     pub fn drift_percent(&self) -> Option<f64> {
-        let later = median(&self.medians_ns)? as f64;
+        let later = self.median_ns()? as f64;
         Some((self.reported_ns as f64 - later) / later * 100.0)
     }
 }
@@ -62,8 +68,13 @@ pub async fn recheck(
                 let mut runner = Runner::new(backend, plan, task, share.share);
                 medians_ns.push(once(&mut runner, plan, &winner, task).await?);
             }
-            let task = task.name();
-            rechecks.push(Recheck { task, share: share.share, reported_ns: share.best.time_ns, medians_ns });
+            rechecks.push(Recheck {
+                kernel: task.kernel.name.clone(),
+                problem: task.problem.name.clone(),
+                share: share.share,
+                reported_ns: share.best.time_ns,
+                medians_ns,
+            });
         }
     }
     Ok(rechecks)
