@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fractune_tuner::kernel::ElementType;
@@ -13,13 +12,19 @@ use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
-use crate::process::{Group, spawn_limited};
+use crate::process::{Group, Limits, spawn_limited};
 
 /// The symbol of every artifact: `void fractune_call(void **arguments)`.
 pub const SYMBOL: &str = "fractune_call";
 
 /// A compiler that is flooding a disk is stopped at this size of a file.
 const LARGEST_FILE: u64 = 256 << 20;
+/// A compiler that is eating the machine's memory is stopped at this address space.
+const LARGEST_MEMORY: u64 = 4 << 30;
+/// A disk with fewer bytes left than this is full, whatever the compiler says.
+const DISK_IS_FULL: u64 = 256 << 10;
+/// What the compiler driver says when one of its programs was killed.
+const KILLED: &str = "Killed signal terminated program";
 /// Characters of a compiler's message that are kept.
 const MESSAGE_CHARS: usize = 2000;
 /// Bytes of a compiler's message that are read; a hostile source can make it say gigabytes.
@@ -76,11 +81,10 @@ pub struct Compiler {
     version: String,
     objects: PathBuf,
     timeout: Duration,
-    serial: AtomicU64,
 }
 
 impl Compiler {
-    /// Finds the compiler: `$CC`, else `cc`. Artifacts are kept in the folder `objects`.
+    /// Finds the compiler: `$CC`, else `cc`. Artifacts will be kept in the folder `objects`.
     ///
     /// # Errors
     /// [`CompileFailure::Machine`] if there is none or it does not run, with what to install.
@@ -95,9 +99,7 @@ impl Compiler {
         })?;
         let version =
             String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or(&shown).trim().to_string();
-        std::fs::create_dir_all(objects)
-            .map_err(|error| CompileFailure::Machine(format!("{}: {error}", objects.display())))?;
-        Ok(Self { program, version, objects: objects.into(), timeout, serial: AtomicU64::new(0) })
+        Ok(Self { program, version, objects: objects.into(), timeout })
     }
 
     /// First line of the compiler's `--version`.
@@ -116,21 +118,14 @@ impl Compiler {
         if path.exists() {
             return Ok(Artifact { path, compile_ns: 0 });
         }
-        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
-        let source = self.objects.join(format!("{serial}.c"));
-        let built = self.objects.join(format!("{serial}.so"));
         let started = Instant::now();
-        let result = self.compile(unit, &text, &source, &built, cpus).await;
+        let mut result = self.compile(unit, &text, &path, cpus).await;
+        if matches!(&result, Err(CompileFailure::Candidate { message, .. }) if message.contains(KILLED)) {
+            // Something else ran out of memory, or nothing will help: the second time tells.
+            result = self.compile(unit, &text, &path, cpus).await;
+        }
         let compile_ns = started.elapsed().as_nanos() as u64;
-        let _ = std::fs::remove_file(&source);
-        let kept = match result {
-            Ok(()) => std::fs::rename(&built, &path).map_err(|e| machine(&path, &e)),
-            Err(failure) => {
-                let _ = std::fs::remove_file(&built);
-                Err(failure)
-            }
-        };
-        match kept {
+        match result {
             Ok(()) => Ok(Artifact { path, compile_ns }),
             Err(CompileFailure::Candidate { outcome, message, .. }) => {
                 Err(CompileFailure::Candidate { outcome, message, compile_ns })
@@ -139,31 +134,42 @@ impl Compiler {
         }
     }
 
+    /// Compiles in a folder of its own, and moves the object to `path` when it is whole.
     async fn compile(
         &self,
         unit: &Unit<'_>,
         text: &str,
-        source: &Path,
-        built: &Path,
+        path: &Path,
         cpus: &[usize],
     ) -> Result<(), CompileFailure> {
-        std::fs::write(source, text).map_err(|e| machine(source, &e))?;
+        std::fs::create_dir_all(&self.objects).map_err(|e| machine(&self.objects, &e))?;
+        let folder = tempfile::tempdir_in(&self.objects).map_err(|e| machine(&self.objects, &e))?;
+        let (source, built) = (folder.path().join("unit.c"), folder.path().join("unit.so"));
+        std::fs::write(&source, text).map_err(|e| machine(&source, &e))?;
         let mut command = Command::new(&self.program);
         command.args(["-shared", "-fPIC"]).args(unit.options);
         command.args(unit.macros.iter().map(|(name, value)| format!("-D{name}={value}")));
-        command.arg("-o").arg(built).arg(source).arg("-lm");
-        command.env("LC_ALL", "C").env("TMPDIR", &self.objects);
+        command.arg("-o").arg(&built).arg(&source).arg("-lm");
+        command.env("LC_ALL", "C").env("TMPDIR", folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut group = spawn_limited(&mut command, cpus, LARGEST_FILE)
+        let cpu_seconds = self.timeout.as_secs().max(1);
+        let limits = Limits { file_bytes: LARGEST_FILE, memory_bytes: LARGEST_MEMORY, cpu_seconds };
+        let mut group = spawn_limited(&mut command, cpus, limits)
             .map_err(|error| CompileFailure::Machine(format!("{}: {error}", self.program.display())))?;
         let candidate = |outcome, message| CompileFailure::Candidate { outcome, message, compile_ns: 0 };
         match tokio::time::timeout(self.timeout, finish(&mut group)).await {
-            Ok(Ok((true, _))) => Ok(()),
-            Ok(Ok((false, message))) if message.contains("No space left on device") => {
+            Ok(Ok((true, _))) if built.exists() => {
+                std::fs::rename(&built, path).map_err(|e| machine(path, &e))
+            }
+            Ok(Ok((true, _))) => {
+                let message = "the compiler wrote no object; check compile.options".into();
+                Err(candidate(Outcome::CompileError, message))
+            }
+            Ok(Ok((false, _))) if self.disk_is_full() => {
                 Err(CompileFailure::Machine(format!("{}: no space left on device", self.objects.display())))
             }
             Ok(Ok((false, message))) => {
-                Err(candidate(Outcome::CompileError, shorten(&message, source, unit.name)))
+                Err(candidate(Outcome::CompileError, shorten(&message, &source, unit.name)))
             }
             Ok(Err(error)) => Err(CompileFailure::Machine(error.to_string())),
             Err(_) => {
@@ -172,6 +178,10 @@ impl Compiler {
                 Err(candidate(Outcome::CompileTimeout, format!("the compiler did not end within {limit} s")))
             }
         }
+    }
+
+    fn disk_is_full(&self) -> bool {
+        rustix::fs::statvfs(&self.objects).is_ok_and(|disk| disk.f_bavail * disk.f_frsize < DISK_IS_FULL)
     }
 
     fn key(&self, unit: &Unit<'_>, text: &str) -> String {
@@ -293,6 +303,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_compiler_that_writes_nothing_is_the_candidate_s_trouble() {
+        let dir = tempfile::tempdir().unwrap();
+        let compiler = compiler(dir.path(), 60).await;
+        let options = ["-fsyntax-only".to_string()];
+        let unit = Unit { options: &options, ..unit("void f(float *a, int n) { (void)a; (void)n; }") };
+        let failure = compiler.build(&unit, &[]).await.unwrap_err();
+        assert!(failure.to_string().contains("compile.options"), "{failure}");
+        let claim = "\n#error \"No space left on device\"\nvoid f(float *a, int n);";
+        let failure = compiler.build(&super::tests::unit(claim), &[]).await.unwrap_err();
+        assert!(matches!(failure, CompileFailure::Candidate { .. }), "{failure}");
+    }
+
+    #[tokio::test]
     async fn an_endless_compilation_is_stopped_and_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let compiler = compiler(dir.path(), 1).await;
@@ -301,11 +324,6 @@ mod tests {
         let failure = compiler.build(&unit(source), &[]).await.unwrap_err();
         let CompileFailure::Candidate { outcome, .. } = failure else { panic!("{failure}") };
         assert_eq!(outcome, Outcome::CompileTimeout);
-        let left: Vec<_> = std::fs::read_dir(dir.path())
-            .unwrap()
-            .filter_map(|entry| entry.unwrap().path().extension().map(std::ffi::OsStr::to_os_string))
-            .filter(|extension| extension == "c" || extension == "so")
-            .collect();
-        assert!(left.is_empty(), "{left:?}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

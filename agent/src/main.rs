@@ -68,8 +68,7 @@ fn tune(job: &std::path::Path, folder: PathBuf, task: Option<usize>) -> anyhow::
         info!("interrupted; every finished trial is kept");
         return Ok(exit::INTERRUPTED);
     };
-    let complete = result?.tasks.iter().all(|task| !task.shares.is_empty());
-    Ok(if complete { exit::DONE } else { exit::NO_RESULT })
+    Ok(if result?.is_complete() { exit::DONE } else { exit::NO_RESULT })
 }
 
 fn log_event(event: Event) {

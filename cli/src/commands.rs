@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use fractune_agent::backend::replay::{Recording, RecordingFile};
 use fractune_agent::tune::folder::{MANIFEST, write_whole};
 use fractune_agent::tune::recheck::{self, Recheck};
-use fractune_agent::tune::{self, Backend, Output, RunError, Target, exit, until_interrupted};
+use fractune_agent::tune::{self, Output, RunError, Target, exit, until_interrupted};
 use fractune_agent::worker::WorkerCommand;
 use fractune_tuner::results::JobResult;
 
@@ -52,7 +52,7 @@ pub fn run(args: &Run) -> Result<u8, CliError> {
         print(&table::summary(&result, terminal_width()))?;
         print(&format!("\nreport: {}\n", report.display()))?;
     }
-    let complete = result.tasks.iter().all(|task| !task.shares.is_empty());
+    let complete = result.is_complete();
     Ok(if complete { exit::DONE } else { exit::NO_RESULT })
 }
 
@@ -92,11 +92,10 @@ pub fn report(dir: &Path, output: Option<&Path>) -> Result<u8, CliError> {
 
 fn write_report(dir: &Path, result: &JobResult, output: Option<&Path>) -> Result<PathBuf, CliError> {
     let trials = outcome::trials(dir, result)?;
-    let plan = job::read(&dir.join(MANIFEST), &Overrides::default())?.plan;
     let input = ReportInput {
         job: result,
         trials: trials.iter().map(Vec::as_slice).collect(),
-        settings: settings(&plan),
+        settings: settings(result),
         generated: format!("kubectl-fractune {}", env!("CARGO_PKG_VERSION")),
     };
     let html = page(&input).map_err(|error| CliError::Render(error.to_string()))?;
@@ -111,8 +110,8 @@ fn write_report(dir: &Path, result: &JobResult, output: Option<&Path>) -> Result
 }
 
 /// The conditions of measurement that are the job's choice.
-fn settings(plan: &tune::Plan) -> Vec<(String, String)> {
-    let (search, measure) = (&plan.search, &plan.measure);
+fn settings(result: &JobResult) -> Vec<(String, String)> {
+    let (search, measure) = (&result.search, &result.measure);
     [
         ("Strategy", format!("{:?}, seed {}", search.strategy, search.seed)),
         ("Caches before a run", format!("{:?}", measure.cache)),
@@ -149,16 +148,14 @@ pub fn recheck(dir: &Path, times: u32, within: Option<f64>, json: bool) -> Resul
         let message = format!("a run on {} cannot be measured again on CPUs", result.device.backend);
         return Err(CliError::Folder { dir: dir.into(), message });
     }
-    let overrides = Overrides { shares: result.shares.clone(), ..Overrides::default() };
+    // The command line may have changed the job.
+    let shares = result.shares.clone();
+    let overrides = Overrides { shares, max_trials: Some(result.search.max_trials), parallelism: Some(1) };
     let plan = job::read(&dir.join(MANIFEST), &overrides)?.plan;
-    let objects = dir.join("objects");
-    let work = async {
-        let backend = Backend::cpu(&plan, &objects, worker_command()?).await?;
-        recheck::recheck(&plan, &result, &backend, times).await
+    let Some(rechecks) = until_interrupted(recheck::recheck(&plan, &result, worker_command()?, times))?
+    else {
+        return Ok(exit::INTERRUPTED);
     };
-    let rechecks = until_interrupted(work)?;
-    let _ = std::fs::remove_dir_all(&objects);
-    let Some(rechecks) = rechecks else { return Ok(exit::INTERRUPTED) };
     let rechecks = rechecks?;
     print(&if json { to_json(&rechecks_json(&rechecks))? + "\n" } else { table::rechecks(&rechecks) })?;
     let drifted = |recheck: &Recheck| {

@@ -7,6 +7,9 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 use fractune_agent::tune::recheck::Recheck;
 use fractune_tuner::results::{JobResult, ShareResult, TaskResult, Timed};
 
+/// A quiet time that is known no better than this, in percent, was not taken on a quiet device.
+const DISTURBED_PERCENT: f64 = 5.0;
+
 /// What a run found, as plain text: one line per kernel, problem and share, then the totals by weight,
 /// the outcomes of every task and what the device has to say. `width` is the terminal's, in columns; without
 /// it nothing is wrapped.
@@ -28,13 +31,36 @@ pub fn summary(job: &JobResult, width: Option<u16>) -> String {
             text.push_str("    outputs were not verified\n");
         }
     }
-    if !job.device.notes.is_empty() {
+    let disturbed = disturbed(job);
+    if !job.device.notes.is_empty() || !disturbed.is_empty() {
         text.push('\n');
+    }
+    for note in disturbed {
+        let _ = writeln!(text, "note: {note}");
     }
     for note in &job.device.notes {
         let _ = writeln!(text, "note: {}", one_line(note));
     }
     text
+}
+
+/// One sentence for every winner whose time is not known well, though it was measured alone.
+pub(crate) fn disturbed(job: &JobResult) -> Vec<String> {
+    let of_task = |task: &TaskResult| {
+        let noisy =
+            task.shares.iter().filter(|s| s.best.noise_percent.is_some_and(|n| n > DISTURBED_PERCENT));
+        let sentence = |share: &ShareResult| {
+            format!(
+                "{} / {} at {} %: noise of {}: something else used the device; check with recheck, or run again",
+                task.kernel,
+                task.problem,
+                share.share,
+                noise(&share.best)
+            )
+        };
+        noisy.map(sentence).collect::<Vec<_>>()
+    };
+    job.tasks.iter().flat_map(of_task).collect()
 }
 
 /// A time in nanoseconds with three significant digits: `812 ns`, `12.3 µs`, `1.24 ms`, `2.10 s`.

@@ -140,10 +140,18 @@ fn another_job_s_folder_is_left_alone() {
     let before = std::fs::read(out.join("add-small/trials.jsonl")).unwrap();
     let message = expect_code(&run(&file, &out, &[]), 65);
     assert!(message.contains("--resume"), "{message}");
+    let (file, _) = place(
+        dir.path(),
+        &good_job("maxTrials: 8").replace("metadata: {name: add}", "metadata: {name: sub}"),
+    );
+    let message = expect_code(&run(&file, &out, &["--resume"]), 65);
+    assert!(message.contains("\"add\"") && message.contains("\"sub\""), "{message}");
     let (file, _) = place(dir.path(), &good_job("maxTrials: 8, seed: 2"));
     let message = expect_code(&run(&file, &out, &["--resume"]), 65);
     assert!(message.contains("seed") && message.contains("--out"), "{message}");
     assert_eq!(std::fs::read(out.join("add-small/trials.jsonl")).unwrap(), before);
+    let kept = std::fs::read_to_string(out.join("job.yaml")).unwrap();
+    assert_eq!(kept, good_job("maxTrials: 8"), "the folder's own job stays");
 
     let foreign = dir.path().join("foreign");
     std::fs::create_dir(&foreign).unwrap();
@@ -162,6 +170,7 @@ fn a_share_of_less_than_one_cpu_is_refused_with_the_smallest_that_works() {
     }
     let message = expect_code(&run(&file, &out, &["--shares", "1"]), 65);
     assert!(message.contains("smallest share"), "{message}");
+    expect_code(&run(&file, &out, &[]), 0);
 }
 
 #[test]
@@ -179,6 +188,7 @@ rm -rf "$2/objects"; cp -r "$2/." "$3/"; exit $code"#;
         .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
         .args([env!("CARGO_BIN_EXE_kubectl-fractune")])
         .args([&file, &out, &kept])
+        .env("FRACTUNE_GATE", dir.path().join("gate"))
         .output();
     let Ok(output) = output else { return println!("skipped: no unshare") };
     if output.status.code() == Some(99) || String::from_utf8_lossy(&output.stderr).contains("unshare") {

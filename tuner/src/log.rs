@@ -114,14 +114,26 @@ impl TrialLog {
         Ok(log)
     }
 
+    /// Whether [`TrialLog::resume`] would accept the log at `path`: there is none, or it has this identity.
+    ///
+    /// # Errors
+    /// As [`TrialLog::resume`]; nothing is written.
+    pub fn check(path: &Path, header: &Header) -> Result<(), LogError> {
+        if !path.exists() || !read_bytes(path)?.contains(&b'\n') {
+            return Ok(());
+        }
+        read(path)?.header.check_equal(header, path)
+    }
+
     /// Goes on with a log: cuts off a torn last line and returns what is whole. Starts one if there is none.
     ///
     /// # Errors
     /// [`LogError::Other`] if the log's identity differs from `header`'s, [`LogError::Foreign`] if the file
     /// is no trial log, [`LogError::Io`] if it cannot be read or written.
-    pub fn resume(path: &Path, header: &Header) -> Result<(Self, Vec<Trial>), LogError> {
+    pub fn resume(path: &Path, header: &Header) -> Result<(Self, Contents), LogError> {
         if !path.exists() || !read_bytes(path)?.contains(&b'\n') {
-            return Ok((Self::create(path, header)?, Vec::new()));
+            let empty = Contents { header: header.clone(), trials: Vec::new(), damaged: 0, torn: 0 };
+            return Ok((Self::create(path, header)?, empty));
         }
         let io = |action| move |source| LogError::Io { path: path.into(), action, source };
         let contents = read(path)?;
@@ -129,7 +141,7 @@ impl TrialLog {
         let file = OpenOptions::new().append(true).open(path).map_err(io("open"))?;
         let length = file.metadata().map_err(io("open"))?.len() - contents.torn;
         file.set_len(length).map_err(io("cut off the torn last line"))?;
-        Ok((Self { path: path.into(), file, length }, contents.trials))
+        Ok((Self { path: path.into(), file, length }, contents))
     }
 
     /// Appends a trial. It is with the operating system when this returns.
@@ -216,6 +228,9 @@ pub fn read(path: &Path) -> Result<Contents, LogError> {
 
 fn read_bytes(path: &Path) -> Result<Vec<u8>, LogError> {
     let mut bytes = Vec::new();
+    if path.is_symlink() {
+        return Err(LogError::Foreign { path: path.into(), reason: "it is a symbolic link".into() });
+    }
     File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(|source| LogError::Io {
         path: path.into(),
         action: "read",
@@ -257,7 +272,8 @@ mod tests {
         let whole = std::fs::read(&path).unwrap();
         for cut in 0..=whole.len() {
             std::fs::write(&path, &whole[..cut]).unwrap();
-            let (mut log, trials) = TrialLog::resume(&path, &header()).unwrap();
+            let (mut log, contents) = TrialLog::resume(&path, &header()).unwrap();
+            let trials = contents.trials;
             let whole_lines = whole[..cut].split_inclusive(|&b| b == b'\n').filter(|l| l.ends_with(b"\n"));
             assert_eq!(trials.len(), whole_lines.count().saturating_sub(1), "cut at {cut}");
             for n in trials.len() as u32..3 {
@@ -288,8 +304,8 @@ mod tests {
         let mut bytes = std::fs::read(&path).unwrap();
         bytes.extend_from_slice(b"\xff\xfe not json\n");
         std::fs::write(&path, &bytes).unwrap();
-        let (mut log, trials) = TrialLog::resume(&path, &header()).unwrap();
-        assert_eq!(trials.len(), 1);
+        let (mut log, contents) = TrialLog::resume(&path, &header()).unwrap();
+        assert_eq!((contents.trials.len(), contents.damaged), (1, 1));
         log.append(&trial(1)).unwrap();
         let contents = read(&path).unwrap();
         assert_eq!((contents.trials.len(), contents.damaged), (2, 1));

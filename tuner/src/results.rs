@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::Configuration;
+use crate::settings::{MeasureSettings, SearchSettings};
 use crate::trial::Outcome;
 
 /// Everything a job found. The contents of `results.json`.
@@ -19,6 +20,10 @@ pub struct JobResult {
     pub device: Device,
     /// The job's shares in percent, in the job's order.
     pub shares: Vec<u8>,
+    /// How configurations were chosen.
+    pub search: SearchSettings,
+    /// How times were taken.
+    pub measure: MeasureSettings,
     /// One entry per kernel and problem, in the job's order.
     pub tasks: Vec<TaskResult>,
 }
@@ -166,6 +171,12 @@ pub struct Total {
 }
 
 impl JobResult {
+    /// Whether every task has a winner at every share.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.tasks.iter().all(|task| task.shares.len() == self.shares.len())
+    }
+
     /// The totals by weight at every share: the model's kernel time, default and tuned.
     #[must_use]
     pub fn totals(&self) -> Vec<Total> {

@@ -9,8 +9,8 @@ use fractune_tuner::results::Device;
 use fractune_tuner::task::{Number, Task, TaskArgument};
 use fractune_tuner::trial::Outcome;
 
-use super::memory;
 use super::plan::{Plan, RunError};
+use super::{memory, socket};
 use crate::backend::cpu;
 use crate::backend::replay::Recording;
 use crate::compile::{Artifact, CompileFailure, Compiler, Unit};
@@ -59,7 +59,7 @@ impl Backend {
     /// # Errors
     /// [`RunError::Machine`] if there is no C compiler, [`RunError::Spec`] if a task is not in C or a share is
     /// less than one CPU.
-    pub async fn cpu(plan: &Plan, objects: &Path, worker: WorkerCommand) -> Result<Self, RunError> {
+    pub(super) async fn cpu(plan: &Plan, objects: &Path, worker: WorkerCommand) -> Result<Self, RunError> {
         if let Some(task) = plan.tasks.iter().find(|task| task.kernel.language != Language::C) {
             return Err(RunError::Spec(format!(
                 "kernel {:?} is in {:?}, and backend cpu runs C; use --backend replay with a recording",
@@ -113,12 +113,12 @@ impl Backend {
         }
     }
 
-    /// The gate that this backend's measurements pass through.
-    #[must_use]
-    pub fn gate(&self) -> Gate {
+    /// The gate that this backend's measurements pass through: for CPUs the one that all runs of this user on
+    /// these CPUs share. Also returns why there is only a gate of this run's own, if so.
+    pub(super) async fn gate(&self) -> (Gate, Option<String>) {
         match self {
-            Backend::Cpu(cpu) => Gate::cpus(cpu.cpus.clone()),
-            Backend::Replay(_) => Gate::gpu(),
+            Backend::Cpu(cpu) => socket::shared_gate(&cpu.cpus).await,
+            Backend::Replay(_) => (Gate::gpu(), None),
         }
     }
 
@@ -170,19 +170,17 @@ impl Backend {
             cpu.compiler.build(&unit(task, &task.kernel.entrypoint, index), permit.lanes()).await?;
         Ok(Prepared { trial, configuration, artifact: path, scalars, compile_ns })
     }
+}
 
+impl Cpu {
     /// Starts a worker for a task at a share, with the reference's answers ready.
-    pub(super) async fn start_worker(&self, plan: &Plan, task: &Task, share: u8) -> Result<Worker, Failure> {
-        let Backend::Cpu(cpu) = self else {
-            return Err(Failure::Fatal { message: "a recording needs no worker".into() });
-        };
-        let fatal = |message| Failure::Fatal { message };
-        let cpus = cpus_of_share(&cpu.cpus, share).to_vec();
+    pub(super) async fn start_worker(&self, plan: &Plan, task: &Task, share: u8) -> Result<Worker, RunError> {
+        let cpus = cpus_of_share(&self.cpus, share).to_vec();
         let threads = cpus.len().to_string();
         let env =
             [("OMP_NUM_THREADS", threads.as_str()), ("OMP_DYNAMIC", "false"), ("OMP_PROC_BIND", "true")]
                 .map(|(name, value)| (name.to_string(), value.to_string()));
-        let reference = cpu.reference(task, &cpus).await.map_err(fatal)?;
+        let reference = self.reference(task, &cpus).await?;
         let verifies = reference.is_some();
         let init = Init {
             protocol: protocol::VERSION,
@@ -194,31 +192,43 @@ impl Backend {
             cache: plan.measure.cache,
             memory_limit_bytes: CANDIDATE_MEMORY,
         };
-        let started = Worker::start(&cpu.worker, &init, &env, WORKER_START).await;
-        let mut worker = started.map_err(|error| fatal(error.to_string()))?;
+        let started = Worker::start(&self.worker, &init, &env, WORKER_START).await;
+        let mut worker = started.map_err(|error| RunError::Machine(format!("{}: {error}", task.name())))?;
         if verifies {
-            worker
-                .reference(WORKER_START)
-                .await
-                .map_err(|failure| fatal(format!("the reference: {failure}")))?;
+            worker.reference(WORKER_START).await.map_err(|failure| reference_failed(task, &failure))?;
         }
         Ok(worker)
     }
-}
 
-impl Cpu {
     /// What computes the right answers, compiled with the default configuration; none where nothing is verified.
-    async fn reference(&self, task: &Task, cpus: &[usize]) -> Result<Option<Load>, String> {
+    async fn reference(&self, task: &Task, cpus: &[usize]) -> Result<Option<Load>, RunError> {
         let Some(entry) = task.kernel.verify.entrypoint.as_deref().filter(|_| !task.kernel.verify.none)
         else {
             return Ok(None);
         };
         let built = self.compiler.build(&unit(task, entry, task.default), cpus).await;
-        let artifact =
-            built.map_err(|error| format!("the reference {entry} does not compile: {error}"))?.path;
-        let scalars = scalars(task, task.default)?;
-        Ok(Some(Load { artifact, symbol: crate::compile::SYMBOL.into(), scalars, launch: None }))
+        let artifact = built.map_err(|failure| match failure {
+            CompileFailure::Candidate { message, .. } => {
+                RunError::Spec(format!("{}: the reference {entry} does not compile:\n{message}", task.name()))
+            }
+            machine @ CompileFailure::Machine(_) => RunError::Io(machine.to_string()),
+        })?;
+        let scalars = scalars(task, task.default).map_err(RunError::Spec)?;
+        Ok(Some(Load {
+            artifact: artifact.path,
+            symbol: crate::compile::SYMBOL.into(),
+            scalars,
+            launch: None,
+        }))
     }
+}
+
+fn reference_failed(task: &Task, failure: &Failure) -> RunError {
+    let way_out = match failure {
+        Failure::TimedOut { .. } => "; make it faster, or the problem's sizes smaller",
+        _ => "",
+    };
+    RunError::Spec(format!("{}: the reference: {failure}{way_out}", task.name()))
 }
 
 /// Values of the scalar arguments at a configuration, as the worker protocol writes them.

@@ -7,7 +7,7 @@ use fractune_tuner::kernel::Configuration;
 use fractune_tuner::measure::{Finals, FinalsPolicy};
 use fractune_tuner::measure::{Quiet, QuietSamples, cross_plan, share_results, winners};
 use fractune_tuner::results::ShareResult;
-use fractune_tuner::trial::Trial;
+use fractune_tuner::trial::{Outcome, Trial};
 
 use super::TaskRun;
 use super::backend::Prepared;
@@ -36,25 +36,33 @@ pub(super) async fn finals(
         .collect();
     let mut prepared = Vec::new();
     for number in entrants(&finalists, trials, default) {
-        prepared.push(prepare(run, trials, number).await?);
+        prepared.extend(prepare(run, trials, number).await?);
     }
+    let mut condemned = BTreeSet::new();
     let mut quiet = QuietSamples::new();
     for runner in &mut *runners {
         let guests = finalists.iter().filter(|(share, _)| **share != runner.share);
         let guests = guests.flat_map(|(_, trials)| trials.iter().take(GUESTS));
         let own = finalists.get(&runner.share).into_iter().flatten();
         let entries: BTreeSet<u32> = own.chain(guests).copied().chain([default]).collect();
-        quiet.insert(runner.share, rounds(run, runner, &prepared, entries, default).await?);
+        let samples = rounds(run, runner, &prepared, entries, default, &mut condemned).await?;
+        quiet.insert(runner.share, samples);
     }
     // A share's winner may be none of the guests elsewhere, and a late guest may win: until nothing is missing.
     loop {
+        // A wrong answer at any share condemns a trial everywhere.
+        for samples in quiet.values_mut() {
+            samples.retain(|trial, _| !condemned.contains(trial));
+        }
+        prepared.retain(|prepared| !condemned.contains(&prepared.trial));
         let missing = cross_plan(&winners(&quiet), default, &quiet);
         if missing.is_empty() {
             break;
         }
         for runner in &mut *runners {
             let Some(entries) = missing.get(&runner.share) else { continue };
-            let samples = rounds(run, runner, &prepared, entries.iter().copied().collect(), default).await?;
+            let entries_now = entries.iter().copied().collect();
+            let samples = rounds(run, runner, &prepared, entries_now, default, &mut condemned).await?;
             let known = quiet.entry(runner.share).or_default();
             // An entry that failed is known to have failed, and not asked for again.
             for &entry in entries {
@@ -93,16 +101,24 @@ fn entrants(finalists: &BTreeMap<u8, Vec<u32>>, trials: &[Trial], default: u32) 
     finalists.values().flatten().copied().chain(is_timed.then_some(default)).collect()
 }
 
-/// Compiles a finalist again where an earlier run, whose artifacts are gone, made the trial.
-async fn prepare(run: &TaskRun<'_>, trials: &[Trial], number: u32) -> Result<Prepared, RunError> {
-    let lost = |why: String| RunError::Machine(format!("trial {number} compiled before, and now: {why}"));
+/// Compiles a finalist again where an earlier run, whose artifacts are gone, made the trial. None, and a note,
+/// if it does not compile any more.
+async fn prepare(run: &TaskRun<'_>, trials: &[Trial], number: u32) -> Result<Option<Prepared>, RunError> {
     let trial = trials.iter().find(|trial| trial.trial == number);
-    let index = trial.and_then(|trial| run.task.space.index_of(&trial.configuration));
-    let index = index.ok_or_else(|| lost("it is not in the space".into()))?;
-    run.backend.prepare(run.gate, run.task, number, index).await.map_err(|failure| match failure {
-        CompileFailure::Candidate { message, .. } => lost(message),
-        CompileFailure::Machine(why) => RunError::Io(why),
-    })
+    let Some(index) = trial.and_then(|trial| run.task.space.index_of(&trial.configuration)) else {
+        return Ok(None);
+    };
+    match run.backend.prepare(run.gate, run.task, number, index).await {
+        Ok(prepared) => Ok(Some(prepared)),
+        Err(CompileFailure::Candidate { message, .. }) => {
+            let name = run.task.name();
+            (run.listener)(Event::Note(format!(
+                "{name}: trial {number} compiled before, and now: {message}"
+            )));
+            Ok(None)
+        }
+        Err(CompileFailure::Machine(why)) => Err(RunError::Io(why)),
+    }
 }
 
 /// One share's rounds with the whole gate held. Entries that failed are left out.
@@ -112,6 +128,7 @@ async fn rounds(
     prepared: &[Prepared],
     entries: BTreeSet<u32>,
     default: u32,
+    condemned: &mut BTreeSet<u32>,
 ) -> Result<BTreeMap<u32, Vec<u64>>, RunError> {
     let entries: Vec<u32> = entries.into_iter().filter(|e| prepared.iter().any(|p| p.trial == *e)).collect();
     (run.listener)(Event::Finals { task: run.number, share: runner.share, entries: entries.len() });
@@ -121,6 +138,7 @@ async fn rounds(
     let _quiet = acquire(run.gate, Need::Quiet).await?;
     let limit = runner.limit(None);
     let mut loaded = BTreeSet::new();
+    let mut excused = BTreeSet::new();
     while let Some(turn) = finals.next() {
         let Some(entry) = prepared.iter().find(|prepared| prepared.trial == turn.trial) else {
             finals.fail(turn.trial);
@@ -136,13 +154,19 @@ async fn rounds(
                 loaded.insert(turn.trial);
                 finals.record(turn.trial, &samples);
             }
-            Err(failure) => {
-                runner.judge(failure, entry, limit).await?;
+            Err(trouble) => {
+                let measured = runner.judge(trouble, entry, limit).await?;
                 loaded.remove(&turn.trial);
                 if !runner.is_running() {
                     loaded.clear();
                 }
-                finals.fail(turn.trial);
+                if measured.outcome == Outcome::WrongAnswer {
+                    condemned.insert(turn.trial);
+                }
+                // A worker may die through no fault of this entry, but not twice: it has its turn again.
+                if !measured.device_error || !excused.insert(turn.trial) {
+                    finals.fail(turn.trial);
+                }
             }
         }
     }

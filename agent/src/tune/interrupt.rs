@@ -6,7 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::plan::RunError;
 
-/// Runs `work` to its end on this thread; none if the process was told to stop (SIGINT, SIGTERM) before.
+/// Runs `work` to its end on this thread; none if the process was told to stop (SIGINT, SIGTERM, SIGHUP) before.
 ///
 /// # Errors
 /// [`RunError::Machine`] if the system cannot give what an event loop needs.
@@ -17,10 +17,12 @@ pub fn until_interrupted<T>(work: impl Future<Output = T>) -> Result<Option<T>, 
     runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(machine)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(machine)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(machine)?;
         tokio::select! {
             done = work => Ok(Some(done)),
             _ = interrupt.recv() => Ok(None),
             _ = terminate.recv() => Ok(None),
+            _ = hangup.recv() => Ok(None),
         }
     })
 }

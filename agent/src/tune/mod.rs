@@ -10,6 +10,7 @@ mod plan;
 pub mod recheck;
 mod search;
 mod session;
+mod socket;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -63,14 +64,20 @@ pub async fn run(
     target: Target,
     listener: Listener<'_>,
 ) -> Result<JobResult, RunError> {
-    let folder = Folder::open(output)?;
+    let objects = output.folder.join(folder::OBJECTS);
     let backend = match target {
-        Target::Cpu(worker) => Backend::cpu(plan, &folder.objects(), worker).await?,
+        Target::Cpu(worker) => Backend::cpu(plan, &objects, worker).await?,
         Target::Replay(recording) => replay(plan, recording)?,
     };
     let mut device = backend.device(&plan.shares);
+    let folder = Folder::open(output, &plan.job)?;
+    for task in &plan.tasks {
+        TrialLog::check(&folder.trials(task), &header(plan, task, &device))?;
+    }
+    folder.keep(&output.manifest)?;
+    let (gate, alone) = backend.gate().await;
+    device.notes.extend(alone);
     device.notes.iter().for_each(|note| listener(Event::Note(note.clone())));
-    let gate = backend.gate();
     let runs = plan.tasks.iter().enumerate().map(|(number, task)| {
         let run = TaskRun { number, plan, task, backend: &backend, gate: &gate, listener };
         let (device, folder) = (&device, &folder);
@@ -84,7 +91,15 @@ pub async fn run(
         device.notes.extend(new);
         tasks.push(task);
     }
-    let result = JobResult { version: 1, job: plan.job.clone(), device, shares: plan.shares.clone(), tasks };
+    let result = JobResult {
+        version: 1,
+        job: plan.job.clone(),
+        device,
+        shares: plan.shares.clone(),
+        search: plan.search.clone(),
+        measure: plan.measure.clone(),
+        tasks,
+    };
     folder.finish(&result)?;
     Ok(result)
 }
@@ -103,8 +118,7 @@ async fn tune(
     folder: &Folder,
 ) -> Result<(TaskResult, Vec<String>), RunError> {
     let Task { kernel, problem, space, .. } = run.task;
-    let (folder_name, path) = folder.task(&kernel.name, &problem.name)?;
-    let (mut log, known) = open_log(run, device, &path)?;
+    let (mut log, known) = open_log(run, device, &folder.trials(run.task))?;
     (run.listener)(Event::TaskStarted {
         task: run.number,
         name: run.task.name(),
@@ -121,7 +135,7 @@ async fn tune(
         kernel: kernel.name.clone(),
         problem: problem.name.clone(),
         weight: problem.weight,
-        folder: folder_name,
+        folder: folder::folder_of(run.task),
         raw: space.raw(),
         valid: space.len() as u64,
         trials: found.trials.len() as u32,
@@ -138,8 +152,19 @@ async fn tune(
 }
 
 fn open_log(run: &TaskRun<'_>, device: &Device, path: &Path) -> Result<(TrialLog, Vec<Trial>), RunError> {
-    let header = Header::new(run.task.name(), run.plan.identity(run.task, device));
-    Ok(TrialLog::resume(&path.join(folder::TRIALS), &header)?)
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|e| RunError::Io(format!("{}: {e}", folder.display())))?;
+    }
+    let (log, contents) = TrialLog::resume(path, &header(run.plan, run.task, device))?;
+    if contents.damaged > 0 {
+        let note = format!("{}: {} damaged lines are passed over", path.display(), contents.damaged);
+        (run.listener)(Event::Note(note));
+    }
+    Ok((log, contents.trials))
+}
+
+fn header(plan: &Plan, task: &Task, device: &Device) -> Header {
+    Header::new(task.name(), plan.identity(task, device))
 }
 
 /// One runner per share, the largest share first: it is the quickest to tell whether a trial is worth more.

@@ -149,9 +149,9 @@ impl From<LogError> for RunError {
     fn from(error: LogError) -> Self {
         match error {
             LogError::Io { .. } => RunError::Io(error.to_string()),
-            LogError::Exists(_) | LogError::Foreign { .. } | LogError::Other { .. } => {
-                RunError::Folder(format!("{error}; name another folder with --out"))
-            }
+            LogError::Exists(_) | LogError::Foreign { .. } | LogError::Other { .. } => RunError::Folder(
+                format!("{error}; give the same job and options again, or another folder with --out"),
+            ),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::plan::{Plan, RunError};
 use super::session::Runner;
 use crate::compile::CompileFailure;
 use crate::gate::Need;
+use crate::worker::WorkerCommand;
 
 /// Run time of one measurement, in nanoseconds.
 const BUDGET_NS: u64 = 500_000_000;
@@ -52,10 +53,13 @@ impl Recheck {
 pub async fn recheck(
     plan: &Plan,
     result: &JobResult,
-    backend: &Backend,
+    worker: WorkerCommand,
     times: u32,
 ) -> Result<Vec<Recheck>, RunError> {
-    let gate = backend.gate();
+    let io = |error: std::io::Error| RunError::Io(format!("a temporary folder: {error}"));
+    let objects = tempfile::tempdir().map_err(io)?;
+    let backend = &Backend::cpu(plan, objects.path(), worker).await?;
+    let (gate, _) = backend.gate().await;
     let mut rechecks = Vec::new();
     for task in &plan.tasks {
         let found =
@@ -107,8 +111,8 @@ async fn once(runner: &mut Runner<'_>, plan: &Plan, winner: &Prepared, task: &Ta
         opened =
             runner.run(winner, turn.runs, limit).await.map(|samples| finals.record(turn.trial, &samples));
     }
-    if let Err(failure) = opened {
-        let measured = runner.judge(failure, winner, limit).await?;
+    if let Err(trouble) = opened {
+        let measured = runner.judge(trouble, winner, limit).await?;
         let message = measured.message.unwrap_or_default();
         return Err(RunError::Spec(format!(
             "{}: the winner fails now: {}: {message}",

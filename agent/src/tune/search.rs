@@ -185,7 +185,7 @@ impl<'a> Searching<'a> {
 
     fn check_that_something_compiles(&self) -> Result<(), RunError> {
         let all_tried = self.trials.len() as u32 == self.asked;
-        let failed = |trial: &Trial| trial.outcome == Outcome::CompileError;
+        let failed = |trial: &Trial| matches!(trial.outcome, Outcome::CompileError | Outcome::CompileTimeout);
         if (self.trials.len() >= NEVER_COMPILES_AFTER || all_tried) && self.trials.iter().all(failed) {
             let message = self.trials.first().and_then(|trial| trial.message.as_deref()).unwrap_or_default();
             return Err(RunError::Spec(format!(

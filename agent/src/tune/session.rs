@@ -56,6 +56,27 @@ impl Measured {
     }
 }
 
+/// Why a worker did not do what it was asked.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The candidate or the worker failed: a trial may be to blame.
+    Failure(Failure),
+    /// No trial is: the run cannot go on.
+    Run(RunError),
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Trouble::Failure(failure)
+    }
+}
+
+impl From<RunError> for Trouble {
+    fn from(error: RunError) -> Self {
+        Trouble::Run(error)
+    }
+}
+
 /// Measures trials of one task at one share. Starts its worker when it is needed, and again after it died.
 pub(super) struct Runner<'a> {
     backend: &'a Backend,
@@ -76,6 +97,10 @@ impl<'a> Runner<'a> {
         prepared: &Prepared,
         best_ns: Option<u64>,
     ) -> Result<Measured, RunError> {
+        // Starting a worker and running the reference are not the trial's time.
+        if let Err(trouble) = self.worker().await {
+            return self.judge(trouble, prepared, Duration::ZERO).await;
+        }
         let limit = self.limit(best_ns);
         let started = Instant::now();
         let policy = RacePolicy {
@@ -105,7 +130,7 @@ impl<'a> Runner<'a> {
                     device_error: false,
                 })
             }
-            Err(failure) => self.judge(failure, prepared, limit).await,
+            Err(trouble) => self.judge(trouble, prepared, limit).await,
         }
     }
 
@@ -117,7 +142,7 @@ impl<'a> Runner<'a> {
         prepared: &Prepared,
         limit: Duration,
         started: Instant,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Trouble> {
         let min_time = Duration::from_millis(u64::from(self.plan.measure.min_time_ms));
         let mut wall_per_run = Duration::ZERO;
         while let Step::Run(runs) = race.next() {
@@ -135,9 +160,9 @@ impl<'a> Runner<'a> {
     }
 
     /// Loads and verifies a trial.
-    pub(super) async fn open(&mut self, prepared: &Prepared, limit: Duration) -> Result<(), Failure> {
+    pub(super) async fn open(&mut self, prepared: &Prepared, limit: Duration) -> Result<(), Trouble> {
         if let Backend::Replay(recording) = self.backend {
-            return replay_outcome(recording, self.share, prepared);
+            return Ok(replay_outcome(recording, self.share, prepared)?);
         }
         let verify = !self.task.kernel.verify.none;
         let load = Load {
@@ -146,9 +171,12 @@ impl<'a> Runner<'a> {
             scalars: prepared.scalars.clone(),
             launch: None,
         };
-        let worker = self.worker().await?;
+        let Some(worker) = self.worker().await? else { return Ok(()) };
         worker.load(prepared.trial, &load, ANSWER).await?;
-        if verify { worker.verify(prepared.trial, limit).await } else { Ok(()) }
+        if verify {
+            worker.verify(prepared.trial, limit).await?;
+        }
+        Ok(())
     }
 
     /// Runs a loaded trial; times in nanoseconds.
@@ -157,12 +185,13 @@ impl<'a> Runner<'a> {
         prepared: &Prepared,
         runs: u32,
         limit: Duration,
-    ) -> Result<Vec<u64>, Failure> {
+    ) -> Result<Vec<u64>, Trouble> {
         if let Backend::Replay(recording) = self.backend {
             let samples = recording.at(self.share, &prepared.configuration).1;
             return Ok(samples.iter().copied().cycle().take(runs as usize).collect());
         }
-        self.worker().await?.run(prepared.trial, runs, limit).await
+        let Some(worker) = self.worker().await? else { return Ok(Vec::new()) };
+        Ok(worker.run(prepared.trial, runs, limit).await?)
     }
 
     /// Unloads a trial. A worker that cannot do even that is stopped.
@@ -177,10 +206,14 @@ impl<'a> Runner<'a> {
     /// What a failure means for the trial; the worker is unloaded or, if it died, forgotten.
     pub(super) async fn judge(
         &mut self,
-        failure: Failure,
+        trouble: Trouble,
         prepared: &Prepared,
         limit: Duration,
     ) -> Result<Measured, RunError> {
+        let failure = match trouble {
+            Trouble::Failure(failure) => failure,
+            Trouble::Run(error) => return Err(error),
+        };
         match failure {
             Failure::Refused { outcome, message } => {
                 self.close(prepared).await;
@@ -220,12 +253,14 @@ impl<'a> Runner<'a> {
         self.worker.as_ref().map(|worker| worker.ready().notes.clone()).unwrap_or_default()
     }
 
-    async fn worker(&mut self) -> Result<&mut Worker, Failure> {
-        let worker = match self.worker.take() {
-            Some(worker) => worker,
-            None => self.backend.start_worker(self.plan, self.task, self.share).await?,
-        };
-        Ok(self.worker.insert(worker))
+    /// The worker, started if there is none; none for a recording.
+    async fn worker(&mut self) -> Result<Option<&mut Worker>, Trouble> {
+        if self.worker.is_none()
+            && let Backend::Cpu(cpu) = self.backend
+        {
+            self.worker = Some(cpu.start_worker(self.plan, self.task, self.share).await?);
+        }
+        Ok(self.worker.as_mut())
     }
 }
 

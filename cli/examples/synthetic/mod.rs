@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use fractune_tuner::kernel::{Configuration, Value};
 use fractune_tuner::results::{Device, Ended, JobResult, Served, ShareResult, TaskResult, Timed};
+use fractune_tuner::settings::{MeasureSettings, SearchSettings};
 use fractune_tuner::trial::{Measurement, Outcome, Trial};
 
 const SHARES: [u8; 3] = [25, 50, 100];
@@ -30,7 +31,16 @@ pub(crate) fn job() -> (JobResult, Vec<Vec<Trial>>) {
         compiler: "synthetic cc 1.0".to_owned(),
         notes: vec!["Landlock is not available: candidates could write files".to_owned()],
     };
-    (JobResult { version: 1, job: "synthetic".to_owned(), device, shares: SHARES.to_vec(), tasks }, logs)
+    let job = JobResult {
+        version: 1,
+        job: "synthetic".to_owned(),
+        device,
+        shares: SHARES.to_vec(),
+        search: SearchSettings::default(),
+        measure: MeasureSettings::default(),
+        tasks,
+    };
+    (job, logs)
 }
 
 /// A generator of made-up numbers, the same on every run.

@@ -80,7 +80,14 @@ pub(crate) fn place(dir: &Path, job: &str) -> (PathBuf, PathBuf) {
 
 /// Runs a job to its end.
 pub(crate) fn run(file: &Path, out: &Path, more: &[&str]) -> Output {
-    fractune(&["run"]).arg(file).arg("--out").arg(out).args(more).output().unwrap()
+    run_command(file, out).args(more).output().unwrap()
+}
+
+/// The command that runs a job. Tests do not wait for each other's measurements: each has its own gate.
+pub(crate) fn run_command(file: &Path, out: &Path) -> Command {
+    let mut command = fractune(&["run"]);
+    command.arg(file).arg("--out").arg(out).env("FRACTUNE_GATE", file.with_file_name("gate"));
+    command
 }
 
 /// Trials of a task's log: every line after the header.
