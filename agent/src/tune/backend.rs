@@ -9,6 +9,7 @@ use fractune_tuner::results::Device;
 use fractune_tuner::task::{Number, Task, TaskArgument};
 use fractune_tuner::trial::Outcome;
 
+use super::batch::acquire;
 use super::plan::{Plan, RunError};
 use super::{memory, socket};
 use crate::backend::cpu;
@@ -169,6 +170,17 @@ impl Backend {
         let Artifact { path, compile_ns } =
             cpu.compiler.build(&unit(task, &task.kernel.entrypoint, index), permit.lanes()).await?;
         Ok(Prepared { trial, configuration, artifact: path, scalars, compile_ns })
+    }
+}
+
+impl Backend {
+    /// Compiles a task's reference, so that the workers need not.
+    pub(super) async fn prepare_reference(&self, gate: &Gate, task: &Task) -> Result<(), RunError> {
+        if let Backend::Cpu(cpu) = self {
+            let permit = acquire(gate, Need::AnyLane).await?;
+            cpu.reference(task, permit.lanes()).await?;
+        }
+        Ok(())
     }
 }
 

@@ -29,12 +29,48 @@ pub(super) enum Asked {
     /// It is in the trial log already.
     Known { index: usize, trial: Box<Trial> },
     /// It is being compiled.
-    New {
-        index: usize,
-        trial: u32,
-        configuration: Configuration,
-        compiled: oneshot::Receiver<Result<Prepared, CompileFailure>>,
-    },
+    New { index: usize, trial: u32, configuration: Configuration, compiled: Compiled },
+}
+
+/// A compilation's answer, or where it will be found.
+pub(super) enum Compiled {
+    Pending(oneshot::Receiver<Answer>),
+    Done(Answer),
+}
+
+/// What became of a compilation.
+pub(super) type Answer = Result<Prepared, CompileFailure>;
+
+impl Compiled {
+    /// The answer, if it is there.
+    fn try_take(self) -> Result<Answer, oneshot::Receiver<Answer>> {
+        match self {
+            Compiled::Done(answer) => Ok(answer),
+            Compiled::Pending(mut answer) => match answer.try_recv() {
+                Ok(Some(answer)) => Ok(answer),
+                _ => Err(answer),
+            },
+        }
+    }
+}
+
+/// Waits until every configuration of a batch is compiled.
+async fn compiled(batch: Vec<Asked>) -> Result<Vec<Asked>, RunError> {
+    let mut ready = Vec::with_capacity(batch.len());
+    for asked in batch {
+        ready.push(match asked {
+            Asked::New { index, trial, configuration, compiled: Compiled::Pending(answer) } => {
+                let compiled = Compiled::Done(answer.await.map_err(|oneshot::Canceled| pool_ended())?);
+                Asked::New { index, trial, configuration, compiled }
+            }
+            asked => asked,
+        });
+    }
+    Ok(ready)
+}
+
+fn pool_ended() -> RunError {
+    RunError::Machine("the compile pool has ended".into())
 }
 
 /// Measures a batch, appends every new trial to the log as soon as it is complete, and returns all of them in
@@ -89,28 +125,31 @@ async fn lead(
     best: &BTreeMap<u8, u64>,
 ) -> Result<(), RunError> {
     let mut turn = Turn::new(desk.run, runner.share);
+    // Where compilers and measurements take turns on the same CPUs, one turn does for the whole batch: each
+    // change of hands idles a CPU until the last compiler has left.
+    let batch = if turn.length.is_zero() { batch } else { compiled(batch).await? };
     for asked in batch {
-        let (index, trial, configuration, mut compiled) = match asked {
+        let (index, trial, configuration, compiled) = match asked {
             Asked::Known { index, trial } => {
                 desk.tell(index, *trial);
                 continue;
             }
             Asked::New { index, trial, configuration, compiled } => (index, trial, configuration, compiled),
         };
-        let answer = if let Ok(Some(answer)) = compiled.try_recv() {
-            Ok(answer)
-        } else {
-            turn.end();
-            compiled.await
+        let answer = match compiled.try_take() {
+            Ok(answer) => answer,
+            Err(pending) => {
+                turn.end();
+                pending.await.map_err(|oneshot::Canceled| pool_ended())?
+            }
         };
         let prepared = match answer {
-            Ok(Ok(prepared)) => prepared,
-            Ok(Err(CompileFailure::Candidate { outcome, message, compile_ns })) => {
+            Ok(prepared) => prepared,
+            Err(CompileFailure::Candidate { outcome, message, compile_ns }) => {
                 desk.uncompiled(index, trial, configuration, outcome, message, compile_ns)?;
                 continue;
             }
-            Ok(Err(failure @ CompileFailure::Machine(_))) => return Err(RunError::Io(failure.to_string())),
-            Err(oneshot::Canceled) => return Err(RunError::Machine("the compile pool has ended".into())),
+            Err(failure @ CompileFailure::Machine(_)) => return Err(RunError::Io(failure.to_string())),
         };
         let draft = Rc::new(Draft { index, prepared, measured: RefCell::default() });
         let measured = turn.measure(runner, &draft.prepared, best).await?;

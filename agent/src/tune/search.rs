@@ -17,11 +17,9 @@ use futures::channel::{mpsc, oneshot};
 use futures::future::{self, Either};
 
 use super::TaskRun;
-use super::backend::Prepared;
-use super::batch::{self, Asked};
+use super::batch::{self, Answer, Asked, Compiled};
 use super::plan::RunError;
 use super::session::Runner;
-use crate::compile::CompileFailure;
 
 /// Batches asked but not told.
 const BATCHES_UNDER_WAY: usize = 2;
@@ -42,7 +40,7 @@ pub(super) struct Found {
 struct CompileRequest {
     trial: u32,
     index: usize,
-    answer: oneshot::Sender<Result<Prepared, CompileFailure>>,
+    answer: oneshot::Sender<Answer>,
 }
 
 /// Searches until the budget, the space or the patience ends. Trials in `known` are not measured again.
@@ -110,6 +108,12 @@ impl<'a> Searching<'a> {
     }
 
     async fn finish(mut self, runners: &mut [Runner<'_>]) -> Result<Found, RunError> {
+        self.ask()?;
+        if self.under_way.iter().flatten().any(|asked| matches!(asked, Asked::New { .. })) {
+            // While the first configurations are compiled.
+            self.run.backend.prepare_reference(self.run.gate, self.run.task).await?;
+            future::try_join_all(runners.iter_mut().map(|runner| runner.warm_up(self.run.gate))).await?;
+        }
         let mut ended = None;
         while ended.is_none() {
             self.ask()?;
@@ -163,7 +167,7 @@ impl<'a> Searching<'a> {
         self.requests
             .unbounded_send(CompileRequest { trial, index, answer })
             .map_err(|_| RunError::Machine("the compile pool has ended".into()))?;
-        Ok(Asked::New { index, trial, configuration, compiled })
+        Ok(Asked::New { index, trial, configuration, compiled: Compiled::Pending(compiled) })
     }
 
     fn tell(&mut self, measured: Vec<(usize, Trial)>) {

@@ -6,8 +6,10 @@ use fractune_tuner::measure::{Race, RacePolicy, Step, Verdict};
 use fractune_tuner::trial::Outcome;
 
 use super::backend::{Backend, Prepared};
+use super::batch::acquire;
 use super::plan::{Plan, RunError};
 use crate::backend::replay::Recording;
+use crate::gate::Gate;
 use crate::worker::protocol::Load;
 use crate::worker::{Failure, Worker};
 use fractune_tuner::task::Task;
@@ -89,6 +91,16 @@ pub(super) struct Runner<'a> {
 impl<'a> Runner<'a> {
     pub(super) fn new(backend: &'a Backend, plan: &'a Plan, task: &'a Task, share: u8) -> Self {
         Self { backend, plan, task, share, worker: None }
+    }
+
+    /// Starts the worker and has the reference run, before there is a trial to measure.
+    pub(super) async fn warm_up(&mut self, gate: &Gate) -> Result<(), RunError> {
+        let _cpus = acquire(gate, self.backend.need(self.share)).await?;
+        match self.worker().await {
+            Ok(_) => Ok(()),
+            Err(Trouble::Run(error)) => Err(error),
+            Err(Trouble::Failure(failure)) => Err(RunError::Machine(failure.to_string())),
+        }
     }
 
     /// Verifies and races one trial against the best time (nanoseconds) at this share so far.

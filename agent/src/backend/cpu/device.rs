@@ -140,6 +140,9 @@ impl Device {
             slot.freshen();
         }
         self.call(loaded);
+        if let Some(loaded) = self.candidates.get_mut(&id) {
+            loaded.warm = true;
+        }
         for output in self.outputs() {
             if let Some(side) = output.memory.broken_seal() {
                 let message = format!("writes {side} of {}", output.name);
@@ -156,7 +159,8 @@ impl Device {
         Ok(())
     }
 
-    /// Times `runs` runs of candidate `id`, in nanoseconds. Its first ever is preceded by an untimed one.
+    /// Times `runs` runs of candidate `id`, in nanoseconds. Where it was not verified, its first ever is
+    /// preceded by an untimed one.
     ///
     /// # Errors
     /// [`Fault::Fatal`] when it is not loaded or `runs` is out of range.
