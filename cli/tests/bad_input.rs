@@ -115,7 +115,15 @@ fn buffers_over_the_machine_s_memory_are_refused_before_anything_runs() {
 fn a_source_that_never_compiles_ends_the_run_early_with_the_compiler_s_words() {
     let dir = tempfile::tempdir().unwrap();
     let parameters = "        - {name: x, range: {min: 1, max: 200}}";
-    let (file, out) = place(dir.path(), &job(parameters, "this is no C", "maxTrials: 200"));
+    let job = job(parameters, "this is no C", "maxTrials: 200");
+    let (file, out) = place(dir.path(), &job);
+    let message = expect_code(&run(&file, &out, &[]), 65);
+    assert!(message.contains("reference add_reference does not compile:\nadd.c:"), "{message}");
+    assert!(common::trials(&out, "add-small").is_empty());
+
+    let job = job.replace("verify: {entrypoint: add_reference}", "verify: {none: true}");
+    let (file, _) = place(dir.path(), &job);
+    let out = dir.path().join("unverified");
     let message = expect_code(&run(&file, &out, &[]), 65);
     assert!(message.contains("none of the first") && message.contains("error:"), "{message}");
     assert!(common::trials(&out, "add-small").len() < 30);
