@@ -43,26 +43,27 @@ pub(super) async fn finals(
     for runner in &mut *runners {
         let guests = finalists.iter().filter(|(share, _)| **share != runner.share);
         let guests = guests.flat_map(|(_, trials)| trials.iter().take(GUESTS));
-        let own = finalists.get(&runner.share).into_iter().flatten();
-        let entries: BTreeSet<u32> = own.chain(guests).copied().chain([default]).collect();
-        let samples = rounds(run, runner, &prepared, entries, default, &mut condemned).await?;
+        let asked: Vec<u32> = guests.copied().chain([default]).collect();
+        let own = finalists.get(&runner.share).into_iter().flatten().copied().collect();
+        let samples = rounds(run, runner, &prepared, own, asked, &mut condemned).await?;
         quiet.insert(runner.share, samples);
     }
     // A share's winner may be none of the guests elsewhere, and a late guest may win: until nothing is missing.
     loop {
         // A wrong answer at any share condemns a trial everywhere.
-        for samples in quiet.values_mut() {
-            samples.retain(|trial, _| !condemned.contains(trial));
-        }
+        let judged = quiet.values_mut().flatten().filter(|(trial, _)| condemned.contains(trial));
+        judged.for_each(|(_, samples)| samples.clear());
         prepared.retain(|prepared| !condemned.contains(&prepared.trial));
-        let missing = cross_plan(&winners(&quiet), default, &quiet);
+        let winners = winners(&quiet);
+        let missing = cross_plan(&winners, default, &quiet);
         if missing.is_empty() {
             break;
         }
         for runner in &mut *runners {
             let Some(entries) = missing.get(&runner.share) else { continue };
-            let entries_now = entries.iter().copied().collect();
-            let samples = rounds(run, runner, &prepared, entries_now, default, &mut condemned).await?;
+            // Beside this share's winner, so that the two are comparable.
+            let asked = entries.iter().chain(winners.get(&runner.share)).copied().collect();
+            let samples = rounds(run, runner, &prepared, BTreeSet::new(), asked, &mut condemned).await?;
             let known = quiet.entry(runner.share).or_default();
             // An entry that failed is known to have failed, and not asked for again.
             for &entry in entries {
@@ -121,20 +122,22 @@ async fn prepare(run: &TaskRun<'_>, trials: &[Trial], number: u32) -> Result<Opt
     }
 }
 
-/// One share's rounds with the whole gate held. Entries that failed are left out.
+/// One share's rounds with the whole gate held, between `contenders`, which are dropped once they cannot win,
+/// and those whose time is `asked` for in any case. Entries that failed or were dropped are left out.
 async fn rounds(
     run: &TaskRun<'_>,
     runner: &mut Runner<'_>,
     prepared: &[Prepared],
-    entries: BTreeSet<u32>,
-    default: u32,
+    contenders: BTreeSet<u32>,
+    asked: Vec<u32>,
     condemned: &mut BTreeSet<u32>,
 ) -> Result<BTreeMap<u32, Vec<u64>>, RunError> {
+    let entries: BTreeSet<u32> = contenders.into_iter().chain(asked.iter().copied()).collect();
     let entries: Vec<u32> = entries.into_iter().filter(|e| prepared.iter().any(|p| p.trial == *e)).collect();
     (run.listener)(Event::Finals { task: run.number, share: runner.share, entries: entries.len() });
     let budget = BUDGET_PER_FINALIST_NS * entries.len() as u64;
     let policy = FinalsPolicy::new(f64::from(run.plan.measure.max_noise_percent), budget);
-    let mut finals = Finals::new(entries, &[default], policy);
+    let mut finals = Finals::new(entries, &asked, policy);
     let _quiet = acquire(run.gate, Need::Quiet).await?;
     let limit = runner.limit(None);
     let mut loaded = BTreeSet::new();
@@ -173,5 +176,6 @@ async fn rounds(
     for entry in prepared.iter().filter(|entry| loaded.contains(&entry.trial)) {
         runner.close(entry).await;
     }
-    Ok(finals.standings().into_iter().map(|standing| (standing.trial, standing.samples)).collect())
+    let stayed = finals.standings().into_iter().filter(|standing| standing.stayed);
+    Ok(stayed.map(|standing| (standing.trial, standing.samples)).collect())
 }

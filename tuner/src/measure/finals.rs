@@ -60,6 +60,9 @@ pub struct Turn {
 pub struct Standing {
     /// Number of the trial.
     pub trial: u32,
+    /// Whether it took part to the end. One that was dropped has only early samples, which are not comparable:
+    /// it cannot win.
+    pub stayed: bool,
     /// Its samples in nanoseconds, warm-up runs left out, in the order in which they were taken.
     pub samples: Vec<u64>,
     /// What they tell.
@@ -140,7 +143,7 @@ impl Finals {
         self.end_turn(trial);
     }
 
-    /// Every entry that did not fail, fastest first; those dropped early have fewer samples.
+    /// Every entry that did not fail: those that stayed to the end first, each part fastest first.
     #[must_use]
     pub fn standings(&self) -> Vec<Standing> {
         let mut standings: Vec<Standing> = self
@@ -148,10 +151,11 @@ impl Finals {
             .iter()
             .filter_map(|(&trial, samples)| {
                 let summary = Summary::of(samples)?;
-                Some(Standing { trial, samples: samples.clone(), summary })
+                let stayed = self.remaining.contains(&trial);
+                Some(Standing { trial, stayed, samples: samples.clone(), summary })
             })
             .collect();
-        standings.sort_by_key(|s| (s.summary.median_ns, s.trial));
+        standings.sort_by_key(|s| (!s.stayed, s.summary.median_ns, s.trial));
         standings
     }
 
@@ -233,6 +237,23 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_that_was_dropped_cannot_win_by_its_early_samples() {
+        let mut finals = Finals::new(vec![1, 2], &[], FinalsPolicy { min_rounds: 20, ..policy() });
+        // Trial 2 loses the first rounds; then the device slows down, and trial 1 with it.
+        play(&mut finals, |trial, turn| match (trial, turn) {
+            (1, turn) if turn < 6 => MS,
+            (1, _) => 2 * MS,
+            _ => MS * 11 / 10,
+        });
+        let standings = finals.standings();
+        assert_eq!(
+            standings.iter().map(|s| (s.trial, s.stayed)).collect::<Vec<_>>(),
+            [(1, true), (2, false)]
+        );
+        assert!(standings[0].summary.median_ns > standings[1].summary.median_ns, "as meant");
+    }
+
+    #[test]
     fn every_entry_has_one_turn_in_every_round_in_changing_order() {
         let mut finals = Finals::new(vec![7, 8, 9], &[], policy());
         let turns = play(&mut finals, |_, _| MS);
@@ -265,7 +286,7 @@ mod tests {
         let count = |trial: u32| turns.iter().filter(|&&t| t == trial).count();
         assert_eq!((count(0), count(1), count(2)), (5, 5, 3));
         let standings = finals.standings();
-        assert_eq!(standings.iter().map(|s| s.trial).collect::<Vec<_>>(), [1, 2, 0]);
+        assert_eq!(standings.iter().map(|s| s.trial).collect::<Vec<_>>(), [1, 0, 2]);
     }
 
     #[test]
