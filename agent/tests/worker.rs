@@ -103,9 +103,9 @@ fn compile(folder: &Path, name: &str, head: &str, body: &str, options: &[&str]) 
     let source = folder.join(format!("{name}.c"));
     let artifact = folder.join(format!("{name}.so"));
     let text = format!(
-        "#define _GNU_SOURCE\n#include <fcntl.h>\n#include <math.h>\n#include <pthread.h>\n\
+        "#define _GNU_SOURCE\n#include <errno.h>\n#include <fcntl.h>\n#include <math.h>\n#include <pthread.h>\n#include <sched.h>\n\
          #include <signal.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n\
-         #include <sys/mman.h>\n#include <sys/resource.h>\n#include <sys/socket.h>\n\
+         #include <sys/ioctl.h>\n#include <sys/mman.h>\n#include <sys/prctl.h>\n#include <sys/resource.h>\n#include <sys/socket.h>\n\
          #include <sys/stat.h>\n#include <sys/wait.h>\n#include <unistd.h>\n{head}\n\
          static void kernel(float *A, float *C, int n) {{ {body} }}\n\
          void fractune_call(void **a) {{ kernel(*(float **)a[0], *(float **)a[1], *(int *)a[2]); }}\n"
@@ -257,6 +257,12 @@ async fn candidates_are_confined() {
         "kill(-1, 0) == 0".to_owned(),
         "memfd_create(\"m\", 0) >= 0".to_owned(),
         "setpriority(PRIO_PROCESS, 0, -5) == 0".to_owned(),
+        "({ cpu_set_t s; CPU_ZERO(&s); CPU_SET(0, &s); sched_setaffinity(0, sizeof s, &s) == 0; })"
+            .to_owned(),
+        "({ struct rlimit r = {1, 1}; setrlimit(RLIMIT_CPU, &r) == 0; })".to_owned(),
+        "({ struct rlimit r; getrlimit(RLIMIT_STACK, &r) != 0; })".to_owned(),
+        "prctl(PR_SET_PDEATHSIG, 0) == 0".to_owned(),
+        "(ioctl(0, TIOCSTI, \"x\"), errno != EPERM)".to_owned(),
     ];
     let mut worker = bench.worker().await;
     assert_eq!(worker.ready().notes, Vec::<String>::new(), "this system cannot confine");

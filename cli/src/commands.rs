@@ -130,9 +130,10 @@ fn settings(result: &JobResult) -> Vec<(String, String)> {
 /// [`CliError`].
 pub fn export(dir: &Path, format: Format) -> Result<u8, CliError> {
     let result = outcome::results(dir)?;
+    outcome::require_winners(dir, &result)?;
     let text = match format {
         Format::Header => export::header(&result).map_err(|error| CliError::Render(error.to_string()))?,
-        Format::Json => export::json(&result),
+        Format::Json => export::json(&result) + "\n",
     };
     print(&text)?;
     Ok(exit::DONE)
@@ -144,6 +145,7 @@ pub fn export(dir: &Path, format: Format) -> Result<u8, CliError> {
 /// [`CliError`].
 pub fn recheck(dir: &Path, times: u32, within: Option<f64>, json: bool) -> Result<u8, CliError> {
     let result = outcome::results(dir)?;
+    outcome::require_winners(dir, &result)?;
     if result.device.backend != "cpu" {
         let message = format!("a run on {} cannot be measured again on CPUs", result.device.backend);
         return Err(CliError::Folder { dir: dir.into(), message });

@@ -32,6 +32,9 @@ pub enum CliError {
         /// What is missing in it.
         message: String,
     },
+    /// The run found nothing that could be used.
+    #[error("{}: the run has no winner: every trial failed; see {}", .0.display(), .0.join("report.html").display())]
+    NoWinner(PathBuf),
     /// A file cannot be read or written.
     #[error("{path}: {source}")]
     Io {
@@ -57,6 +60,7 @@ impl CliError {
     pub fn exit_code(&self) -> u8 {
         match self {
             CliError::Io { .. } => exit::IO,
+            CliError::NoWinner(_) => exit::NO_RESULT,
             CliError::Run(error) => error.exit_code(),
             CliError::Invalid { .. }
             | CliError::Unreadable { .. }
@@ -67,6 +71,12 @@ impl CliError {
     }
 }
 
+/// One line per violation, and how many more there are.
 fn list(violations: &[Violation]) -> String {
-    violations.iter().map(|violation| format!("  {violation}")).collect::<Vec<_>>().join("\n")
+    const SHOWN: usize = 100;
+    let mut lines: Vec<_> = violations.iter().take(SHOWN).map(|violation| format!("  {violation}")).collect();
+    if violations.len() > SHOWN {
+        lines.push(format!("  and {} more", violations.len() - SHOWN));
+    }
+    lines.join("\n")
 }

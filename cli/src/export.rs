@@ -74,7 +74,7 @@ pub fn header(job: &JobResult) -> Result<String, ExportError> {
             define(&mut definitions, &mut names, task, share, &stem)?;
             let selector = format!("FRACTUNE_SELECT_{stem}");
             names.take(&selector, &format!("the selection of {}", title(task, share)))?;
-            select(&mut selections, share, &selector);
+            select(&mut selections, task, share, &selector);
             for parameter in share.best.configuration.0.keys() {
                 selectors.entry(parameter).or_default().push(selector.clone());
             }
@@ -154,8 +154,11 @@ fn define(
 }
 
 /// The kernel's own macros, each unless it is defined already: a value given by hand wins.
-fn select(text: &mut String, share: &ShareResult, selector: &str) {
+fn select(text: &mut String, task: &TaskResult, share: &ShareResult, selector: &str) {
     let _ = writeln!(text, "\n#if defined({selector})");
+    for (size, value) in &task.size_macros {
+        let _ = writeln!(text, "#ifndef {size}\n#define {size} {value}\n#endif");
+    }
     for (parameter, value) in &share.best.configuration.0 {
         let _ = writeln!(text, "#ifndef {parameter}\n#define {parameter} {}\n#endif", value.macro_text());
     }

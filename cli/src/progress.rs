@@ -56,6 +56,9 @@ impl Progress {
                 }
                 self.say(&line);
                 let bar = self.bars.as_ref().map(|bars| bars.add(bar(&name, budget)));
+                if let Some(bar) = &bar {
+                    bar.set_message("compiling the first configurations and running the reference");
+                }
                 self.tasks.borrow_mut().insert(task, Task::new(name, budget, resumed, bar));
             }
             Event::Trial { task, trial } => {
@@ -87,10 +90,14 @@ impl Progress {
                 {
                     bar.finish_and_clear();
                 }
-                let seconds = (result.search_ms + result.finals_ms) as f64 / 1000.0;
+                let seconds = |ms: u64| ms as f64 / 1000.0;
                 self.say(&format!(
-                    "{}/{}: done, {} trials in {seconds:.1} s",
-                    result.kernel, result.problem, result.trials
+                    "{}/{}: done, {} trials in {:.1} s and quiet rounds in {:.1} s",
+                    result.kernel,
+                    result.problem,
+                    result.trials,
+                    seconds(result.search_ms),
+                    seconds(result.finals_ms)
                 ));
             }
             Event::Note(note) => self.say(&format!("note: {note}")),
@@ -132,18 +139,24 @@ impl Task {
         }
     }
 
-    /// `best 410 µs at 50 %, 230 µs at 100 %; 3 failed; 4.2 trials/s, 28 s left`
+    /// `28 s left, 4.2/s; best 410 µs at 50 %, 230 µs at 100 %; 3 failed`: what matters most is not cut off.
     fn standing(&self) -> String {
-        let best: Vec<_> =
-            self.best.iter().map(|(share, ns)| format!("{} at {share} %", duration(*ns))).collect();
-        let best =
-            if best.is_empty() { "no time yet".to_string() } else { format!("best {}", best.join(", ")) };
         let made = f64::from(self.trials.saturating_sub(self.resumed));
         let per_second = made / self.started.elapsed().as_secs_f64().max(0.001);
-        let mut line = format!("{best}; {} failed", self.failed);
+        let mut line = String::new();
         if made > 0.0 {
             let left = f64::from(self.budget.saturating_sub(self.trials)) / per_second;
-            let _ = write!(line, "; {per_second:.1} trials/s, {left:.0} s left");
+            let _ = write!(line, "{left:.0} s left, {per_second:.1}/s; ");
+        }
+        let best: Vec<_> =
+            self.best.iter().map(|(share, ns)| format!("{} at {share} %", duration(*ns))).collect();
+        if best.is_empty() {
+            line += "no time yet";
+        } else {
+            let _ = write!(line, "best {}", best.join(", "));
+        }
+        if self.failed > 0 {
+            let _ = write!(line, "; {} failed", self.failed);
         }
         line
     }

@@ -10,6 +10,9 @@ use fractune_tuner::results::{JobResult, ShareResult, TaskResult, Timed};
 /// A quiet time that is known no better than this, in percent, was not taken on a quiet device.
 const DISTURBED_PERCENT: f64 = 5.0;
 
+/// Characters shown of a failure's message; the report has all of it.
+const FAILURE_CHARS: usize = 160;
+
 /// What a run found, as plain text: one line per kernel, problem and share, then the totals by weight,
 /// the outcomes of every task and what the device has to say. `width` is the terminal's, in columns; without
 /// it nothing is wrapped.
@@ -27,6 +30,10 @@ pub fn summary(job: &JobResult, width: Option<u16>) -> String {
     text.push_str("\nOutcomes\n");
     for task in &job.tasks {
         let _ = writeln!(text, "  {} / {}: {}", task.kernel, task.problem, outcomes(task));
+        for (outcome, failure) in &task.failures {
+            let message: String = one_line(&failure.message).chars().take(FAILURE_CHARS).collect();
+            let _ = writeln!(text, "    {outcome}, first in trial {}: {message}", failure.trial);
+        }
         if !task.verified {
             text.push_str("    outputs were not verified\n");
         }

@@ -119,14 +119,14 @@ fn a_source_that_never_compiles_ends_the_run_early_with_the_compiler_s_words() {
     let (file, out) = place(dir.path(), &job);
     let message = expect_code(&run(&file, &out, &[]), 65);
     assert!(message.contains("reference add_reference does not compile:\nadd.c:"), "{message}");
-    assert!(common::trials(&out, "add-small").is_empty());
+    assert!(common::trials(&out, "add.small").is_empty());
 
     let job = job.replace("verify: {entrypoint: add_reference}", "verify: {none: true}");
     let (file, _) = place(dir.path(), &job);
     let out = dir.path().join("unverified");
     let message = expect_code(&run(&file, &out, &[]), 65);
     assert!(message.contains("none of the first") && message.contains("error:"), "{message}");
-    assert!(common::trials(&out, "add-small").len() < 30);
+    assert!(common::trials(&out, "add.small").len() < 30);
     assert!(!out.join("results.json").exists());
 }
 
@@ -145,7 +145,7 @@ fn another_job_s_folder_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let (file, out) = place(dir.path(), &good_job("maxTrials: 8"));
     expect_code(&run(&file, &out, &[]), 0);
-    let before = std::fs::read(out.join("add-small/trials.jsonl")).unwrap();
+    let before = std::fs::read(out.join("add.small/trials.jsonl")).unwrap();
     let message = expect_code(&run(&file, &out, &[]), 65);
     assert!(message.contains("--resume"), "{message}");
     let (file, _) = place(
@@ -157,7 +157,7 @@ fn another_job_s_folder_is_left_alone() {
     let (file, _) = place(dir.path(), &good_job("maxTrials: 8, seed: 2"));
     let message = expect_code(&run(&file, &out, &["--resume"]), 65);
     assert!(message.contains("seed") && message.contains("--out"), "{message}");
-    assert_eq!(std::fs::read(out.join("add-small/trials.jsonl")).unwrap(), before);
+    assert_eq!(std::fs::read(out.join("add.small/trials.jsonl")).unwrap(), before);
     let kept = std::fs::read_to_string(out.join("job.yaml")).unwrap();
     assert_eq!(kept, good_job("maxTrials: 8"), "the folder's own job stays");
 
@@ -176,7 +176,7 @@ fn a_share_of_less_than_one_cpu_is_refused_with_the_smallest_that_works() {
     if std::thread::available_parallelism().unwrap().get() >= 100 {
         return; // One percent of this machine is a CPU.
     }
-    let message = expect_code(&run(&file, &out, &["--shares", "1"]), 65);
+    let message = expect_code(&run(&file, &out, &["--shares", "1"]), 69);
     assert!(message.contains("smallest share"), "{message}");
     expect_code(&run(&file, &out, &[]), 0);
 }
@@ -206,5 +206,5 @@ rm -rf "$2/objects"; cp -r "$2/." "$3/"; exit $code"#;
     assert!(message.contains("space"), "{message}");
     assert!(!kept.join("results.json").exists());
     expect_code(&run(&file, &kept, &["--resume"]), 0);
-    assert_eq!(common::trials(&kept, "add-small").len(), 36);
+    assert_eq!(common::trials(&kept, "add.small").len(), 36);
 }

@@ -50,7 +50,7 @@ fn each_kind_of_bad_candidate_costs_one_trial() {
     let dir = tempfile::tempdir().unwrap();
     let (file, out) = place(dir.path(), &job(parameters, body, "strategy: Exhaustive"));
     expect_code(&run(&file, &out, &[]), 0);
-    let trials = trials(&out, "add-small");
+    let trials = trials(&out, "add.small");
     let outcome = |fault: i64| {
         let trial = trials.iter().find(|trial| trial["configuration"]["fault"] == fault).unwrap();
         trial["outcome"].as_str().unwrap().to_string()
@@ -72,17 +72,17 @@ fn a_killed_run_is_resumed_and_measures_no_trial_twice() {
     let dir = tempfile::tempdir().unwrap();
     let (file, out) = place(dir.path(), &good_job("strategy: Random, maxTrials: 30, seed: 7"));
     let mut child = run_command(&file, &out).arg("-q").spawn().unwrap();
-    while trials(&out, "add-small").len() < 5 {
+    while trials(&out, "add.small").len() < 5 {
         assert!(child.try_wait().unwrap().is_none(), "the run ended before it could be killed");
         std::thread::sleep(Duration::from_millis(5));
     }
     child.kill().unwrap();
     child.wait().unwrap();
-    let before = trials(&out, "add-small");
+    let before = trials(&out, "add.small");
     assert!(before.len() < 30);
 
     expect_code(&run(&file, &out, &["--resume"]), 0);
-    let after = trials(&out, "add-small");
+    let after = trials(&out, "add.small");
     assert_eq!(after[..before.len()], before[..], "what was measured stays as it was");
     let undisturbed = dir.path().join("undisturbed");
     expect_code(&run(&file, &undisturbed, &[]), 0);
@@ -90,7 +90,7 @@ fn a_killed_run_is_resumed_and_measures_no_trial_twice() {
         trials.sort_by_key(|trial| trial["trial"].as_u64());
         trials.into_iter().map(|trial| trial["configuration"].to_string()).collect::<Vec<_>>()
     };
-    assert_eq!(configurations(after), configurations(common::trials(&undisturbed, "add-small")));
+    assert_eq!(configurations(after), configurations(common::trials(&undisturbed, "add.small")));
 }
 
 #[test]
@@ -100,14 +100,14 @@ fn a_killed_worker_costs_no_trial() {
     let mut child = run_command(&file, &out).arg("-q").spawn().unwrap();
     let mut killed = 0;
     while child.try_wait().unwrap().is_none() {
-        if killed < 3 && trials(&out, "add-small").len() >= 6 * (killed + 1) {
+        if killed < 3 && trials(&out, "add.small").len() >= 6 * (killed + 1) {
             killed += usize::from(kill_a_worker_of(child.id()));
         }
         std::thread::sleep(Duration::from_millis(5));
     }
     assert!(child.wait().unwrap().success());
     assert!(killed > 0, "no worker was running when it should have been killed");
-    assert!(trials(&out, "add-small").iter().all(|trial| trial["outcome"] == "Ok"));
+    assert!(trials(&out, "add.small").iter().all(|trial| trial["outcome"] == "Ok"));
 }
 
 /// Kills one child of `parent` that runs as `worker`, if there is one.
@@ -129,7 +129,7 @@ fn an_interrupted_run_says_how_to_go_on() {
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    while trials(&out, "add-small").is_empty() {
+    while trials(&out, "add.small").is_empty() {
         std::thread::sleep(Duration::from_millis(5));
     }
     let interrupt =
@@ -137,9 +137,9 @@ fn an_interrupted_run_says_how_to_go_on() {
     assert!(interrupt.success());
     let stderr = expect_code(&child.wait_with_output().unwrap(), 75);
     assert!(stderr.contains("--resume"), "{stderr}");
-    let kept = trials(&out, "add-small").len();
+    let kept = trials(&out, "add.small").len();
     expect_code(&run(&file, &out, &["--resume"]), 0);
-    assert!(kept >= 1 && trials(&out, "add-small").len() == 36);
+    assert!(kept >= 1 && trials(&out, "add.small").len() == 36);
 }
 
 #[test]
@@ -147,9 +147,9 @@ fn raising_the_budget_of_a_finished_run_goes_on_from_its_trials() {
     let dir = tempfile::tempdir().unwrap();
     let (file, out) = place(dir.path(), &good_job("maxTrials: 8"));
     expect_code(&run(&file, &out, &[]), 0);
-    let before = trials(&out, "add-small");
+    let before = trials(&out, "add.small");
     expect_code(&run(&file, &out, &["--resume", "--max-trials", "20"]), 0);
-    let after = trials(&out, "add-small");
+    let after = trials(&out, "add.small");
     assert_eq!((before.len(), after.len()), (8, 20));
     assert_eq!(after[..8], before[..]);
     assert_eq!(results(&out)["tasks"][0]["trials"], 20);
@@ -179,7 +179,7 @@ fn a_replay_of_a_run_is_called_a_simulation_and_repeats_itself() {
     let dir = tempfile::tempdir().unwrap();
     let (file, out) = place(dir.path(), &good_job("strategy: Exhaustive"));
     expect_code(&run(&file, &out, &[]), 0);
-    let recording = out.join("add-small/trials.jsonl");
+    let recording = out.join("add.small/trials.jsonl");
     let replay = |name: &str, more: &[&str]| {
         let again = dir.path().join(name);
         let mut arguments = vec!["--backend", "replay", "--recording", recording.to_str().unwrap()];
@@ -194,7 +194,7 @@ fn a_replay_of_a_run_is_called_a_simulation_and_repeats_itself() {
     replay("second", &["--max-trials", "9"]);
     let (second, _) = replay("second", &["--resume"]);
     let strip = |out: &std::path::Path| {
-        let mut trials = trials(out, "add-small");
+        let mut trials = trials(out, "add.small");
         for trial in &mut trials {
             trial.as_object_mut().unwrap().remove("elapsedMs");
         }
@@ -210,19 +210,19 @@ fn two_runs_that_share_a_gate_both_end_well() {
     let (file, out) = place(dir.path(), &good_job("maxTrials: 12"));
     let other = dir.path().join("other");
     let mut first = run_command(&file, &out).arg("-q").spawn().unwrap();
-    while trials(&out, "add-small").is_empty() {
+    while trials(&out, "add.small").is_empty() {
         std::thread::sleep(Duration::from_millis(5));
     }
     // The first serves the gate; the second joins, and takes over when the first is gone.
     let second = run_command(&file, &other).spawn().unwrap();
-    while trials(&other, "add-small").is_empty() {
+    while trials(&other, "add.small").is_empty() {
         std::thread::sleep(Duration::from_millis(5));
     }
     first.kill().unwrap();
     first.wait().unwrap();
     expect_code(&second.wait_with_output().unwrap(), 0);
     expect_code(&run(&file, &out, &["--resume"]), 0);
-    assert_eq!((trials(&out, "add-small").len(), trials(&other, "add-small").len()), (12, 12));
+    assert_eq!((trials(&out, "add.small").len(), trials(&other, "add.small").len()), (12, 12));
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn a_slow_reference_is_not_taken_from_a_trial_s_time() {
     );
     let (file, out) = place(dir.path(), &job);
     expect_code(&run(&file, &out, &["--shares", "100"]), 0);
-    let outcomes: Vec<_> = trials(&out, "add-small").iter().map(|t| t["outcome"].to_string()).collect();
+    let outcomes: Vec<_> = trials(&out, "add.small").iter().map(|t| t["outcome"].to_string()).collect();
     assert_eq!(outcomes.iter().filter(|outcome| *outcome == "\"Ok\"").count(), 3, "{outcomes:?}");
 }
 

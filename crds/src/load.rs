@@ -31,6 +31,9 @@ impl Manifest {
     }
 }
 
+/// Wrong fields whose line in the file is told; the others have their path.
+const LINES_LOOKED_UP: usize = 20;
+
 /// Why a file holds no job that can be run.
 #[derive(Debug, Error)]
 pub enum LoadError {
@@ -146,18 +149,25 @@ fn read(bytes: &[u8]) -> Result<(Manifest, Vec<Violation>), LoadError> {
         _ => return Err(LoadError::SeveralJobs(jobs.len())),
     };
     let (job, unknown) = fields::read(document);
-    let placed = |misfit: Misfit| {
+    // Each line is looked up by reading the file again.
+    let mut lookups = LINES_LOOKED_UP;
+    let mut placed = |misfit: Misfit| {
         let mut violation = misfit.violation;
-        if let Some(line) = yaml::line(text, number, &misfit.path) {
+        lookups = lookups.saturating_sub(1);
+        if lookups > 0
+            && let Some(line) = yaml::line(text, number, &misfit.path)
+        {
             violation.message = format!("{} (line {line})", violation.message);
         }
         violation
     };
-    let mut unknown: Vec<Violation> = unknown.into_iter().map(placed).collect();
+    let mut unknown: Vec<Violation> = unknown.into_iter().map(&mut placed).collect();
     match job {
         Ok(job) => Ok((Manifest { job, config_maps, ignored }, unknown)),
         Err(misfit) => {
-            unknown.push(placed(misfit));
+            let mut violation = placed(misfit);
+            violation.message += "; what else is wrong can be told once this is read";
+            unknown.push(violation);
             Err(LoadError::Violations(unknown))
         }
     }

@@ -9,6 +9,8 @@ use fractune_tuner::task::{NOT_A_DNS_LABEL, Task, is_dns_label};
 use crate::schema::job_schema;
 use crate::{TuneJob, TuneJobSpec, bounds};
 
+/// Valid configurations of all tasks together: they are held in memory, 8 bytes each.
+const MAX_CONFIGURATIONS: usize = 20_000_000;
 /// Winners that a job's status has room for: shares times neighbours times tasks.
 const MAX_RESULTS: usize = 2048;
 
@@ -23,6 +25,7 @@ pub fn validate(
 ) -> Result<Vec<Task>, Vec<Violation>> {
     let mut found = Vec::new();
     let mut tasks = Vec::new();
+    let mut configurations = 0;
     name(job, &mut found);
     conditions(&job.spec, &mut found);
     kernels(&job.spec, &mut found);
@@ -31,7 +34,18 @@ pub fn validate(
         let source = source(&path, kernel, sources, &mut found);
         for problem in 0..kernel.problems.len().max(1) {
             match Task::build(&path, kernel, problem, source.as_deref().unwrap_or_default()) {
-                Ok(task) => tasks.push(task),
+                Ok(task) => {
+                    configurations += task.space.len();
+                    tasks.push(task);
+                    if configurations > MAX_CONFIGURATIONS {
+                        let message = format!(
+                            "the job's spaces have more than {MAX_CONFIGURATIONS} configurations together; \
+                             add constraints, or make several jobs"
+                        );
+                        found.push(Violation::new(path, kernel.name.as_str(), message));
+                        return Err(found);
+                    }
+                }
                 Err(more) => found.extend(
                     more.into_iter().filter(|v| source.is_some() || v.path != format!("{path}.source")),
                 ),
@@ -135,6 +149,7 @@ fn schema_bounds(spec: &TuneJobSpec, found: &mut Vec<Violation>) {
     if let Some(schema) = schema {
         bounds::check("spec", &spec, schema, &mut more);
     }
-    more.retain(|violation| !found.iter().any(|known| known.path == violation.path));
+    let known: HashSet<&str> = found.iter().map(|violation| violation.path.as_str()).collect();
+    more.retain(|violation| !known.contains(violation.path.as_str()));
     found.extend(more);
 }

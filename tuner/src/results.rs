@@ -57,6 +57,9 @@ pub struct TaskResult {
     pub problem: String,
     /// How often it runs in one inference.
     pub weight: i64,
+    /// Sizes that reach the source as macros; none where they only are arguments.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub size_macros: BTreeMap<String, i64>,
     /// Folder of its trial log, relative to the results file.
     pub folder: String,
     /// Raw combinations of parameter values.
@@ -67,6 +70,9 @@ pub struct TaskResult {
     pub trials: u32,
     /// Trials by outcome.
     pub outcomes: BTreeMap<Outcome, u32>,
+    /// The first trial of each kind of failure.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub failures: BTreeMap<Outcome, FirstFailure>,
     /// Whether outputs were verified.
     pub verified: bool,
     /// Why the search ended.
@@ -79,6 +85,15 @@ pub struct TaskResult {
     pub default: Configuration,
     /// One entry per share, in the job's order; empty where no trial was `Ok`.
     pub shares: Vec<ShareResult>,
+}
+
+/// The first trial that failed in some way, and what was said of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FirstFailure {
+    /// Number of the trial.
+    pub trial: u32,
+    /// What went wrong.
+    pub message: String,
 }
 
 /// Why a search ended.

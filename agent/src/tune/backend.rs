@@ -75,8 +75,9 @@ impl Backend {
         for &share in &plan.shares {
             if cpus_of_share(&cpus, share).is_empty() {
                 let smallest = 100_usize.div_ceil(cpus.len().max(1));
-                return Err(RunError::Spec(format!(
-                    "share {share} of {} CPUs is less than one CPU; the smallest share here is {smallest}",
+                return Err(RunError::Machine(format!(
+                    "share {share} % of {} CPUs is less than one CPU; the smallest share here is {smallest}: \
+                     choose with --shares {smallest},100",
                     cpus.len()
                 )));
             }
@@ -189,9 +190,8 @@ impl Cpu {
     pub(super) async fn start_worker(&self, plan: &Plan, task: &Task, share: u8) -> Result<Worker, RunError> {
         let cpus = cpus_of_share(&self.cpus, share).to_vec();
         let threads = cpus.len().to_string();
-        let env =
-            [("OMP_NUM_THREADS", threads.as_str()), ("OMP_DYNAMIC", "false"), ("OMP_PROC_BIND", "true")]
-                .map(|(name, value)| (name.to_string(), value.to_string()));
+        let env = [("OMP_NUM_THREADS", threads.as_str()), ("OMP_DYNAMIC", "false")]
+            .map(|(name, value)| (name.to_string(), value.to_string()));
         let reference = self.reference(task, &cpus).await?;
         let verifies = reference.is_some();
         let init = Init {

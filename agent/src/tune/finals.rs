@@ -134,6 +134,9 @@ async fn rounds(
 ) -> Result<BTreeMap<u32, Vec<u64>>, RunError> {
     let entries: BTreeSet<u32> = contenders.into_iter().chain(asked.iter().copied()).collect();
     let entries: Vec<u32> = entries.into_iter().filter(|e| prepared.iter().any(|p| p.trial == *e)).collect();
+    if entries.is_empty() {
+        return Ok(BTreeMap::new());
+    }
     (run.listener)(Event::Finals { task: run.number, share: runner.share, entries: entries.len() });
     let budget = BUDGET_PER_FINALIST_NS * entries.len() as u64;
     let policy = FinalsPolicy::new(f64::from(run.plan.measure.max_noise_percent), budget);

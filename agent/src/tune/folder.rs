@@ -90,7 +90,8 @@ impl Folder {
 
 /// The folder of a task's trial log in the output folder.
 pub(super) fn folder_of(task: &Task) -> String {
-    format!("{}-{}", task.kernel.name, task.problem.name)
+    // Neither name can contain a dot, so two tasks never share a folder.
+    format!("{}.{}", task.kernel.name, task.problem.name)
 }
 
 /// Whether there is anything in the folder but what a run leaves that could not even begin.

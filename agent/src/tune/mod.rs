@@ -16,10 +16,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
+use fractune_tuner::kernel::SizesAs;
 use fractune_tuner::log::{Header, TrialLog};
-use fractune_tuner::results::{Device, JobResult, TaskResult};
+use fractune_tuner::results::{Device, FirstFailure, JobResult, TaskResult};
 use fractune_tuner::task::Task;
-use fractune_tuner::trial::Trial;
+use fractune_tuner::trial::{Outcome, Trial};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 pub use backend::{Backend, Cpu};
@@ -135,11 +136,16 @@ async fn tune(
         kernel: kernel.name.clone(),
         problem: problem.name.clone(),
         weight: problem.weight,
+        size_macros: match kernel.compile.sizes {
+            SizesAs::Macros => problem.sizes.clone(),
+            SizesAs::Arguments => BTreeMap::new(),
+        },
         folder: folder::folder_of(run.task),
         raw: space.raw(),
         valid: space.len() as u64,
         trials: found.trials.len() as u32,
         outcomes: count(&found.trials),
+        failures: first_failures(&found.trials),
         verified: !kernel.verify.none,
         ended: found.ended,
         search_ms: found.search_ms,
@@ -174,7 +180,16 @@ fn runners<'a>(run: &TaskRun<'a>) -> Vec<Runner<'a>> {
     shares.into_iter().map(|share| Runner::new(run.backend, run.plan, run.task, share)).collect()
 }
 
-fn count(trials: &[Trial]) -> BTreeMap<fractune_tuner::trial::Outcome, u32> {
+fn first_failures(trials: &[Trial]) -> BTreeMap<Outcome, FirstFailure> {
+    let mut failures = BTreeMap::new();
+    for trial in trials.iter().filter(|trial| trial.outcome != Outcome::Ok) {
+        let message = trial.message.clone().unwrap_or_default();
+        failures.entry(trial.outcome).or_insert(FirstFailure { trial: trial.trial, message });
+    }
+    failures
+}
+
+fn count(trials: &[Trial]) -> BTreeMap<Outcome, u32> {
     let mut counts = BTreeMap::new();
     for trial in trials {
         *counts.entry(trial.outcome).or_default() += 1;

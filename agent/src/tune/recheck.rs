@@ -38,11 +38,12 @@ impl Recheck {
         median(&self.medians_ns)
     }
 
-    /// How far the reported time is from the median of the later ones, in percent of the latter.
+    /// How much longer the median of the later measurements is than the reported time, in percent of the
+    /// latter.
     #[must_use]
     pub fn drift_percent(&self) -> Option<f64> {
-        let later = self.median_ns()? as f64;
-        Some((self.reported_ns as f64 - later) / later * 100.0)
+        let reported = self.reported_ns as f64;
+        Some((self.median_ns()? as f64 - reported) / reported * 100.0)
     }
 }
 

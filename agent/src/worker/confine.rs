@@ -93,20 +93,34 @@ fn filter(rules: Rules, errno: u32) -> Result<BpfProgram, SeccompError> {
     Ok(filter.try_into()?)
 }
 
+/// Requests of `ioctl` and options of `prctl`, as Linux numbers them.
+const TIOCSTI: u64 = 0x5412;
+const TIOCLINUX: u64 = 0x541c;
+const PR_SET_PDEATHSIG: u64 = 1;
+
 fn refusals() -> Result<Rules, SeccompError> {
     let own = u64::from(std::process::id());
-    let condition = |argument, op, value| SeccompCondition::new(argument, SeccompCmpArgLen::Dword, op, value);
-    let rule = |c| SeccompRule::new(vec![c]);
+    let condition = |argument, op, value| {
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, op, value).map_err(SeccompError::from)
+    };
+    let rule = |c| Ok::<_, SeccompError>(SeccompRule::new(vec![c])?);
     // `abort` and `raise` signal the process itself; nobody else may be signalled.
     let others = rule(condition(0, SeccompCmpOp::Ne, own)?)?;
     let no_thread = rule(condition(0, SeccompCmpOp::MaskedEq(CLONE_THREAD), 0)?)?;
     // Reading limits is harmless (glibc does it); setting them is not: an administrator may raise them.
-    let sets = rule(SeccompCondition::new(1, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0)?)?;
+    let sets = rule(SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0)?)?;
+    // What would type into the terminal that the run was started from.
+    let types = [TIOCSTI, TIOCLINUX].map(|request| rule(condition(1, SeccompCmpOp::Eq, request)?));
+    let types = types.into_iter().collect::<Result<Vec<_>, SeccompError>>()?;
+    // A worker must not outlive its agent.
+    let outlives = rule(condition(0, SeccompCmpOp::Eq, PR_SET_PDEATHSIG)?)?;
     let mut rules: Vec<_> = REFUSED.iter().map(|&number| (number, vec![])).collect();
     rules.push((conditional::CLONE, vec![no_thread]));
     rules.push((conditional::KILL, vec![others.clone()]));
     rules.push((conditional::TGKILL, vec![others]));
     rules.push((conditional::PRLIMIT64, vec![sets]));
+    rules.push((conditional::IOCTL, types));
+    rules.push((conditional::PRCTL, vec![outlives]));
     Ok(with_twins(rules))
 }
 

@@ -14,6 +14,7 @@ pub(super) const REFUSED: &[i64] = &[
     57,  // fork
     58,  // vfork
     101, // ptrace
+    203, // sched_setaffinity: every candidate runs on the CPUs of the share
     310, // process_vm_readv
     311, // process_vm_writev
     312, // kcmp
@@ -100,6 +101,7 @@ pub(super) const REFUSED: &[i64] = &[
     173, // ioperm
     154, // modify_ldt
     // The x32 ABI has numbers of its own for some of them.
+    514, // ioctl
     520, // execve
     545, // execveat
     521, // ptrace
@@ -118,6 +120,7 @@ pub(super) const REFUSED: &[i64] = &[
     221, // execve
     281, // execveat
     117, // ptrace
+    122, // sched_setaffinity: every candidate runs on the CPUs of the share
     270, // process_vm_readv
     271, // process_vm_writev
     272, // kcmp
@@ -204,6 +207,8 @@ pub(super) mod conditional {
     pub(crate) const KILL: i64 = 62;
     pub(crate) const TGKILL: i64 = 234;
     pub(crate) const PRLIMIT64: i64 = 302;
+    pub(crate) const IOCTL: i64 = 16;
+    pub(crate) const PRCTL: i64 = 157;
 }
 
 /// Calls that are refused for some arguments only.
@@ -214,6 +219,8 @@ pub(super) mod conditional {
     pub(crate) const KILL: i64 = 129;
     pub(crate) const TGKILL: i64 = 131;
     pub(crate) const PRLIMIT64: i64 = 261;
+    pub(crate) const IOCTL: i64 = 29;
+    pub(crate) const PRCTL: i64 = 167;
 }
 
 /// The same call has a second number on x86: with this bit, by the x32 ABI.

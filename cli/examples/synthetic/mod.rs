@@ -150,6 +150,8 @@ fn task((kernel, problem, weight): (&str, &str, i64), trials: &[Trial]) -> TaskR
         kernel: kernel.to_owned(),
         problem: problem.to_owned(),
         weight,
+        failures: std::collections::BTreeMap::new(),
+        size_macros: std::collections::BTreeMap::new(),
         folder: format!("{kernel}.{problem}"),
         raw: 4096,
         valid: 1024,

@@ -24,14 +24,9 @@ impl ListType {
     }
 }
 
-/// The lists of a `TuneJob` that are not atomic.
+/// The lists of a `TuneJob` that are not atomic. Those of the spec are: their order numbers tasks and
+/// configurations, and Kubernetes would call a set or a map in another order unchanged.
 pub(super) const JOB_LISTS: &[(&str, ListType)] = &[
-    ("spec.shares", ListType::Set),
-    ("spec.neighbours", ListType::Set),
-    ("spec.kernels", ListType::Map(&["name"])),
-    ("spec.kernels[].problems", ListType::Map(&["name"])),
-    ("spec.kernels[].parameters", ListType::Map(&["name"])),
-    ("spec.kernels[].metrics", ListType::Map(&["name"])),
     ("status.conditions", ListType::Map(&["type"])),
     ("status.results", ListType::Map(&["kernel", "problem", "share", "neighbours"])),
     ("status.totals", ListType::Map(&["share", "neighbours"])),

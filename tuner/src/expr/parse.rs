@@ -98,6 +98,9 @@ fn condense(message: &str) -> String {
     let message = message.strip_prefix("Syntax error: ").unwrap_or(message);
     // A parser generator lists every token that would have fitted; nobody reads that.
     let message = message.split(" expecting ").next().unwrap_or(message);
+    if message.contains("Recursion limit") {
+        return "it is nested too deeply; split it into several".to_owned();
+    }
     if message.contains("`_?_:_`") {
         return "a `?` without its `:`".to_owned();
     }

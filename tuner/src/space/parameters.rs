@@ -139,7 +139,7 @@ fn expand(range: Range) -> Result<Vec<Value>, Problem> {
         let message = format!("has {count} values, over the limit of {MAX_VALUES}; use a larger step");
         return Err((String::new(), format!("{min} to {max}"), message));
     }
-    Ok((0..count as i64).map(|i| Value::Int(min + i * step)).collect())
+    Ok((0..count as i64).map(|i| Value::Int(min.wrapping_add(i.wrapping_mul(step)))).collect())
 }
 
 fn listed_problem(values: &[Value]) -> Option<Problem> {
@@ -152,8 +152,9 @@ fn listed_problem(values: &[Value]) -> Option<Problem> {
         values.iter().enumerate().find(|(_, value)| mem::discriminant(*value) != mem::discriminant(first))
     {
         let message = format!(
-            "is {} where {first}, the first value, is {}; give all values one type",
+            "is {} where {}, the first value, is {}; give all values one type",
             kind(odd),
+            shown(first),
             kind(first)
         );
         return Some((format!("[{i}]"), odd.to_string(), message));
@@ -161,6 +162,14 @@ fn listed_problem(values: &[Value]) -> Option<Problem> {
     let mut seen = HashSet::new();
     let (i, twice) = values.iter().enumerate().find(|(_, value)| !seen.insert(*value))?;
     Some((format!("[{i}]"), twice.to_string(), "is listed twice; remove one of the two".into()))
+}
+
+/// A value as it would be written: text in quotes, or an empty one could not be seen.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Text(text) => format!("{text:?}"),
+        other => other.to_string(),
+    }
 }
 
 fn kind(value: &Value) -> &'static str {
