@@ -108,11 +108,13 @@ impl<'a> Searching<'a> {
     }
 
     async fn finish(mut self, runners: &mut [Runner<'_>]) -> Result<Found, RunError> {
-        self.ask()?;
+        // The default configuration comes first, and alone: it tells soonest whether anything works at all.
+        self.ask_batch(1)?;
         if self.under_way.iter().flatten().any(|asked| matches!(asked, Asked::New { .. })) {
-            // While the first configurations are compiled.
             self.run.backend.prepare_reference(self.run.gate, self.run.task).await?;
-            future::try_join_all(runners.iter_mut().map(|runner| runner.warm_up(self.run.gate))).await?;
+            if let Some(leader) = runners.first_mut() {
+                leader.warm_up(self.run.gate).await?;
+            }
         }
         let mut ended = None;
         while ended.is_none() {
@@ -137,22 +139,24 @@ impl<'a> Searching<'a> {
     /// Keeps two batches under way. Each is as large as keeps every compiler busy while the other is measured.
     fn ask(&mut self) -> Result<(), RunError> {
         let batch_size = (2 * self.run.backend.compile_threads()).max(8) as u32;
-        while self.under_way.len() < BATCHES_UNDER_WAY && !self.exhausted {
-            let wanted = batch_size.min(self.run.plan.search.max_trials - self.asked);
-            if wanted == 0 {
-                break;
-            }
-            let indices = self.search.ask(wanted as usize);
-            self.exhausted = indices.len() < wanted as usize;
-            let mut batch = Vec::with_capacity(indices.len());
-            for index in indices {
-                batch.push(self.start(index)?);
-            }
-            if !batch.is_empty() {
-                self.under_way.push_back(batch);
-            }
-        }
+        while self.under_way.len() < BATCHES_UNDER_WAY && self.ask_batch(batch_size)? {}
         Ok(())
+    }
+
+    /// Asks for a batch and has it compiled; whether there was anything to ask for.
+    fn ask_batch(&mut self, size: u32) -> Result<bool, RunError> {
+        let wanted = size.min(self.run.plan.search.max_trials - self.asked);
+        if wanted == 0 || self.exhausted {
+            return Ok(false);
+        }
+        let indices = self.search.ask(wanted as usize);
+        self.exhausted = indices.len() < wanted as usize;
+        let batch = indices.into_iter().map(|index| self.start(index)).collect::<Result<Vec<_>, _>>()?;
+        let any = !batch.is_empty();
+        if any {
+            self.under_way.push_back(batch);
+        }
+        Ok(any)
     }
 
     /// Takes a trial from the log if it is there, else has it compiled.
