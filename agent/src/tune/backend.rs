@@ -18,7 +18,7 @@ use crate::compile::{Artifact, CompileFailure, Compiler, Unit};
 use crate::gate::{Gate, Need};
 use crate::process::allowed_cpus;
 use crate::worker::protocol::{self, Init, Load};
-use crate::worker::{Failure, Worker, WorkerCommand};
+use crate::worker::{Failure, Worker, WorkerCommand, WorkerError};
 
 /// The limit of one compilation is the trial's, but at least this.
 const SHORTEST_COMPILE_LIMIT: Duration = Duration::from_mins(1);
@@ -204,10 +204,30 @@ impl Cpu {
             cache: plan.measure.cache,
             memory_limit_bytes: CANDIDATE_MEMORY,
         };
-        let started = Worker::start(&self.worker, &init, &env, WORKER_START).await;
-        let mut worker = started.map_err(|error| RunError::Machine(format!("{}: {error}", task.name())))?;
+        // What dies once may have been killed from outside; what dies twice does so by itself.
+        match self.start_with(&init, &env, verifies).await {
+            Err(
+                StartError::Worker(WorkerError::Setup(Failure::Died { .. }))
+                | StartError::Reference(Failure::Died { .. }),
+            ) => self.start_with(&init, &env, verifies).await,
+            started => started,
+        }
+        .map_err(|error| match error {
+            StartError::Worker(error) => RunError::Machine(format!("{}: {error}", task.name())),
+            StartError::Reference(failure) => reference_failed(task, &failure),
+        })
+    }
+
+    async fn start_with(
+        &self,
+        init: &Init,
+        env: &[(String, String)],
+        verifies: bool,
+    ) -> Result<Worker, StartError> {
+        let mut worker =
+            Worker::start(&self.worker, init, env, WORKER_START).await.map_err(StartError::Worker)?;
         if verifies {
-            worker.reference(WORKER_START).await.map_err(|failure| reference_failed(task, &failure))?;
+            worker.reference(WORKER_START).await.map_err(StartError::Reference)?;
         }
         Ok(worker)
     }
@@ -233,6 +253,12 @@ impl Cpu {
             launch: None,
         }))
     }
+}
+
+/// What kept a worker from being ready.
+enum StartError {
+    Worker(WorkerError),
+    Reference(Failure),
 }
 
 fn reference_failed(task: &Task, failure: &Failure) -> RunError {
