@@ -7,7 +7,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::Axis;
-use super::svg::{self, Canvas, DrawingError, GRID, INK};
+use super::svg::{self, Canvas, DrawingError, INK};
 use super::{ReportError, count, share_label};
 use crate::table::duration;
 
@@ -83,16 +83,7 @@ impl Histogram {
             .x_label_area_size(26)
             .y_label_area_size(40)
             .build_cartesian_2d(x_axis, y_axis)?;
-        chart
-            .configure_mesh()
-            .x_labels(ticks.0)
-            .y_labels(ticks.1)
-            .disable_x_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(GRID.mix(0.25))
-            .axis_style(GRID.mix(0.6))
-            .label_style(svg::text(12.0, HPos::Center, VPos::Center))
-            .draw()?;
+        svg::mesh(&mut chart, ticks)?;
         let edge = |bin: usize| low * (high / low).powf(bin as f64 / BINS as f64);
         let fill = svg::colour(self.index).mix(0.6).filled();
         let filled = counts.iter().enumerate().filter(|(_, count)| **count > 0);

@@ -6,7 +6,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::axis::Axis;
-use super::svg::{self, GRID};
+use super::svg;
 use super::{ReportError, share_label};
 
 const SIZE: (u32, u32) = (520, 300);
@@ -92,16 +92,7 @@ fn draw(label: &str, series: &[Series], x_axis: Axis, end: f64, dots: bool) -> R
             .x_label_area_size(26)
             .y_label_area_size(62)
             .build_cartesian_2d(x_axis, y_axis)?;
-        chart
-            .configure_mesh()
-            .x_labels(ticks.0)
-            .y_labels(ticks.1)
-            .disable_x_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(GRID.mix(0.25))
-            .axis_style(GRID.mix(0.6))
-            .label_style(svg::text(12.0, HPos::Center, VPos::Center))
-            .draw()?;
+        svg::mesh(&mut chart, ticks)?;
         for (series, stairs) in series.iter().zip(&stairs) {
             let colour = svg::colour(series.index);
             if dots {

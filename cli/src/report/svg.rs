@@ -6,6 +6,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::ReportError;
+use super::axis::Axis;
 
 pub(super) type Canvas<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 pub(super) type DrawingError = DrawingAreaErrorKind<std::io::Error>;
@@ -79,4 +80,21 @@ pub(super) fn legend(shares: &[u8]) -> Markup {
 /// A spot of a share's colour.
 pub(super) fn swatch(index: usize) -> Markup {
     html! { span.swatch style=(format!("background:{}", css(colour(index)))) {} }
+}
+
+/// Axes with so many labels in x and y, and faint horizontal lines.
+pub(super) fn mesh(
+    chart: &mut ChartContext<'_, SVGBackend<'_>, Cartesian2d<Axis, Axis>>,
+    ticks: (usize, usize),
+) -> Result<(), DrawingError> {
+    chart
+        .configure_mesh()
+        .x_labels(ticks.0)
+        .y_labels(ticks.1)
+        .disable_x_mesh()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(GRID.mix(0.25))
+        .axis_style(GRID.mix(0.6))
+        .label_style(text(12.0, HPos::Center, VPos::Center))
+        .draw()
 }
