@@ -23,6 +23,9 @@ pub fn summary(job: &JobResult, width: Option<u16>) -> String {
         text.push_str("SIMULATION: times come from a recording, nothing was measured here\n\n");
     }
     push_table(&mut text, results_table(job), width);
+    if job.tasks.iter().flat_map(|task| &task.shares).any(within_noise) {
+        text.push_str("~ within the noise: the default may be as good\n");
+    }
     if job.tasks.iter().any(|task| !task.shares.is_empty()) {
         text.push_str("\nTotals by weight\n");
         push_table(&mut text, totals_table(job), width);
@@ -187,7 +190,7 @@ fn results_table(job: &JobResult) -> Table {
                 Cell::new(format!("{} %", share.share)),
                 Cell::new(share.baseline.as_ref().map_or("failed".to_owned(), |b| duration(b.time_ns))),
                 Cell::new(duration(share.best.time_ns)),
-                Cell::new(share.speedup().map_or("-".to_owned(), times)),
+                Cell::new(speedup(share)),
                 Cell::new(noise(&share.best)),
             ];
             if several {
@@ -198,6 +201,12 @@ fn results_table(job: &JobResult) -> Table {
         }
     }
     table
+}
+
+/// Baseline over best; with a tilde where the two cannot be told apart.
+fn speedup(share: &ShareResult) -> String {
+    let mark = if within_noise(share) { "~" } else { "" };
+    share.speedup().map_or("-".to_owned(), |ratio| format!("{mark}{}", times(ratio)))
 }
 
 fn totals_table(job: &JobResult) -> Table {
@@ -278,6 +287,16 @@ mod tests {
         assert_eq!(signed_percent(31.2), "+31 %");
         assert_eq!(signed_percent(4.21), "+4.2 %");
         assert_eq!(signed_percent(-0.01), "0.0 %");
+    }
+
+    #[test]
+    fn a_gain_within_the_noise_is_marked() {
+        let (mut job, _) = sample::job();
+        assert!(!summary(&job, None).contains('~'));
+        let share = &mut job.tasks[0].shares[0];
+        share.baseline = Some(Timed { noise_percent: Some(90.0), ..share.best.clone() });
+        let text = summary(&job, None);
+        assert!(text.contains("~1.00x") && text.contains("~ within the noise"), "{text}");
     }
 
     #[test]
