@@ -44,8 +44,8 @@ pub fn run(args: &Run) -> Result<u8, CliError> {
         ));
         return Ok(exit::INTERRUPTED);
     };
-    let report = write_report(&folder, &result?, None)?;
-    let result = outcome::results(&folder)?;
+    let result = result?;
+    let report = write_report(&folder, &result, None)?;
     if args.json {
         print(&(to_json(&result)? + "\n"))?;
     } else {

@@ -105,8 +105,6 @@ pub enum Ended {
     SpaceExhausted,
     /// `stopAfterStale` trials without a better one.
     Stale,
-    /// Interrupted: the run can be resumed.
-    Interrupted,
 }
 
 /// The winner at one share, from quiet, interleaved rounds.

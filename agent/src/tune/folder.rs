@@ -34,7 +34,7 @@ impl Folder {
         let path = output.folder.clone();
         let shown = path.display();
         let manifest = path.join(MANIFEST);
-        let io = |error: io::Error| RunError::Io(format!("{shown}: {error}"));
+        let io = |error: io::Error| RunError::io(&path, &error);
         if is_occupied(&path) && !manifest.exists() {
             return Err(RunError::Folder(format!(
                 "{shown} holds something else than a run of fractune; name another folder with --out"
@@ -67,7 +67,7 @@ impl Folder {
     /// Keeps the job as it was read, once it is known to be the folder's.
     pub(super) fn keep(&self, manifest: &[u8]) -> Result<(), RunError> {
         let path = self.path.join(MANIFEST);
-        write_whole(&path, manifest).map_err(|error| RunError::Io(format!("{}: {error}", path.display())))
+        write_whole(&path, manifest).map_err(|error| RunError::io(&path, &error))
     }
 
     /// A task's trial log.
@@ -82,7 +82,7 @@ impl Folder {
             json.push(b'\n');
             write_whole(&path, &json)
         });
-        written.map_err(|error| RunError::Io(format!("{}: {error}", path.display())))?;
+        written.map_err(|error| RunError::io(&path, &error))?;
         let _ = std::fs::remove_dir_all(self.path.join(OBJECTS));
         Ok(())
     }

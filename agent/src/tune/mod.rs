@@ -159,7 +159,7 @@ async fn tune(
 
 fn open_log(run: &TaskRun<'_>, device: &Device, path: &Path) -> Result<(TrialLog, Vec<Trial>), RunError> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|e| RunError::Io(format!("{}: {e}", folder.display())))?;
+        std::fs::create_dir_all(folder).map_err(|error| RunError::io(folder, &error))?;
     }
     let (log, contents) = TrialLog::resume(path, &header(run.plan, run.task, device))?;
     if contents.damaged > 0 {

@@ -1,7 +1,7 @@
 //! What a run is asked to do, what it tells while it runs, and how it can fail.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fractune_crds::{TuneJob, TuneJobSpec};
 use fractune_tuner::log::LogError;
@@ -134,6 +134,11 @@ pub enum RunError {
 }
 
 impl RunError {
+    /// A failure of reading or writing at `path`.
+    pub(super) fn io(path: &Path, error: &std::io::Error) -> Self {
+        RunError::Io(format!("{}: {error}", path.display()))
+    }
+
     /// The exit code of a process that ends with this error.
     #[must_use]
     pub fn exit_code(&self) -> u8 {

@@ -96,11 +96,7 @@ impl<'a> Runner<'a> {
     /// Starts the worker and has the reference run, before there is a trial to measure.
     pub(super) async fn warm_up(&mut self, gate: &Gate) -> Result<(), RunError> {
         let _cpus = acquire(gate, self.backend.need(self.share)).await?;
-        match self.worker().await {
-            Ok(_) => Ok(()),
-            Err(Trouble::Run(error)) => Err(error),
-            Err(Trouble::Failure(failure)) => Err(RunError::Machine(failure.to_string())),
-        }
+        self.worker().await.map(|_| ())
     }
 
     /// Verifies and races one trial against the best time (nanoseconds) at this share so far.
@@ -110,9 +106,7 @@ impl<'a> Runner<'a> {
         best_ns: Option<u64>,
     ) -> Result<Measured, RunError> {
         // Starting a worker and running the reference are not the trial's time.
-        if let Err(trouble) = self.worker().await {
-            return self.judge(trouble, prepared, Duration::ZERO).await;
-        }
+        self.worker().await?;
         let limit = self.limit(best_ns);
         let started = Instant::now();
         let policy = RacePolicy {
@@ -266,7 +260,7 @@ impl<'a> Runner<'a> {
     }
 
     /// The worker, started if there is none; none for a recording.
-    async fn worker(&mut self) -> Result<Option<&mut Worker>, Trouble> {
+    async fn worker(&mut self) -> Result<Option<&mut Worker>, RunError> {
         if self.worker.is_none()
             && let Backend::Cpu(cpu) = self.backend
         {
