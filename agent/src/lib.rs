@@ -6,6 +6,8 @@
 pub mod backend;
 pub mod compile;
 pub mod gate;
+pub mod mps;
+pub mod nvml;
 mod process;
 pub mod tune;
 pub mod worker;

@@ -94,7 +94,7 @@ impl Device {
     fn reference_outputs(&mut self, load: &Load) -> Result<(), Fault> {
         let reference = self.prepare(load).map_err(|fault| match fault {
             Fault::Candidate { message, .. } => Fault::fatal(format!("the reference {message}")),
-            fatal @ Fault::Fatal { .. } => fatal,
+            fault @ (Fault::Fatal { .. } | Fault::Lost { .. }) => fault,
         })?;
         self.freshen();
         self.call(&reference);
