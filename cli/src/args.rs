@@ -70,6 +70,9 @@ pub enum Command {
     /// The child that runs candidate kernels; started by `run`.
     #[command(hide = true)]
     Worker,
+    /// The child that keeps a private MPS control daemon; started by `run`.
+    #[command(hide = true)]
+    MpsGuard,
 }
 
 /// Tune a job on this machine.
