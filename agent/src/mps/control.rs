@@ -17,6 +17,10 @@ const PROGRAM: &str = "nvidia-cuda-mps-control";
 const PLACES: [&str; 2] = ["/usr/local/nvidia/bin", "/usr/bin"];
 /// How long the daemon may take to answer.
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
+/// How often a daemon that starts or ends is asked whether it answers.
+pub(super) const POLL: Duration = Duration::from_millis(20);
+/// Ends a daemon, whose servers give their clients two seconds.
+pub(super) const QUIT: &str = "quit -t 2";
 /// Environment variable that names a daemon.
 pub(super) const PIPE_DIRECTORY: &str = "CUDA_MPS_PIPE_DIRECTORY";
 /// Environment variable that names the folder of a daemon's logs.

@@ -11,17 +11,13 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::control::{Control, ControlError, LOG_DIRECTORY, PIPE_DIRECTORY, find_program};
+use super::control::{Control, ControlError, LOG_DIRECTORY, PIPE_DIRECTORY, POLL, QUIT, find_program};
 use super::family;
 use super::place;
 use super::protocol::Place;
 
 /// How long a daemon may take to answer for the first time.
 const START: Duration = Duration::from_secs(15);
-/// How often a daemon that starts is asked whether it answers.
-const POLL: Duration = Duration::from_millis(20);
-/// Ends a daemon, whose servers give their clients two seconds.
-const QUIT: &str = "quit -t 2";
 /// How long the command, and then the daemon, may take for that.
 const QUIT_LIMIT: Duration = Duration::from_secs(5);
 /// How long a daemon may take to end after a signal.

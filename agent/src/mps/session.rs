@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::{Mutex, watch};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use super::control::{ANSWER, Control};
+use super::control::{ANSWER, Control, POLL, QUIT};
 use super::error::MpsError;
 use super::protocol::{GuardCommand, Place, Report, Request};
 
@@ -18,6 +18,8 @@ use super::protocol::{GuardCommand, Place, Report, Request};
 const START: Duration = Duration::from_secs(30);
 /// How long the guardian may take to end the daemon: longer than all of its own limits.
 const END: Duration = Duration::from_secs(25);
+/// How long a daemon that has lost its guardian may take to end.
+const UNGUARDED_END: Duration = Duration::from_secs(10);
 /// A guardian says less than this, in bytes.
 const MOST_SAID: u64 = 1 << 20;
 
@@ -98,9 +100,16 @@ impl Session {
         drop(guardian.stdin.take());
         let in_order = matches!(timeout(END, guardian.wait()).await, Ok(Ok(status)) if status.success());
         if !in_order && self.place.folder.exists() {
-            // The guardian was killed: what it would have done.
-            let _ = self.control.ask("quit -t 2", ANSWER).await;
+            // The guardian was killed: what it would have done, as far as that can be done from here.
+            let _ = timeout(UNGUARDED_END, self.quit()).await;
             let _ = std::fs::remove_dir_all(&self.place.folder);
+        }
+    }
+
+    async fn quit(&self) {
+        let _ = self.control.ask(QUIT, ANSWER).await;
+        while self.control.ask("get_server_list", ANSWER).await.is_ok() {
+            sleep(POLL).await;
         }
     }
 }
