@@ -136,14 +136,22 @@ pub enum ServerStatus {
     Other(String),
 }
 
-/// Reads what `get_server_status` prints.
-pub(super) fn server_status(printed: &str) -> ServerStatus {
+/// Reads what `get_server_status` prints: one word.
+pub(super) fn server_status(printed: &str) -> Result<ServerStatus, ControlError> {
     match printed.trim() {
-        "INITIALIZING" => ServerStatus::Initializing,
-        "ACTIVE" => ServerStatus::Active,
-        "FAULT" => ServerStatus::Fault,
-        other => ServerStatus::Other(other.to_owned()),
+        "INITIALIZING" => Ok(ServerStatus::Initializing),
+        "ACTIVE" => Ok(ServerStatus::Active),
+        "FAULT" => Ok(ServerStatus::Fault),
+        word if !word.is_empty() && !word.contains(char::is_whitespace) => {
+            Ok(ServerStatus::Other(word.to_owned()))
+        }
+        complaint => Err(ControlError::Refused(complaint.to_owned())),
     }
+}
+
+/// Reads what `terminate_client` prints: words only if it refuses, with exit code 0 all the same.
+pub(super) fn termination(printed: &str) -> Result<(), ControlError> {
+    processes(printed).map(|_| ())
 }
 
 #[cfg(test)]
@@ -170,17 +178,27 @@ mod tests {
     }
 
     #[test]
-    fn a_complaint_is_not_read_as_a_list() {
-        let refused = processes("Server 17 not found\n").unwrap_err();
-        assert_eq!(refused.to_string(), "Server 17 not found");
+    fn a_complaint_is_not_taken_for_an_answer_though_the_exit_code_is_0() {
+        let complaint = "Server 4242 not found\n";
+        let words = complaint.trim_end();
+        assert_eq!(processes(complaint).unwrap_err().to_string(), words);
+        assert_eq!(server_status(complaint).unwrap_err().to_string(), words);
+        assert!(server_status("").is_err());
+        let unknown_server = "Server 4242 not found\nServer 4242 not found!\n1\n";
+        assert_eq!(termination(unknown_server).unwrap_err().to_string(), words);
+        assert_eq!(
+            termination("Invalid process 4243!\n1\n").unwrap_err().to_string(),
+            "Invalid process 4243!"
+        );
+        assert!(termination("").is_ok() && termination("0\n").is_ok());
     }
 
     #[test]
     fn the_status_of_a_server_is_read() {
-        assert_eq!(server_status("ACTIVE\n"), ServerStatus::Active);
-        assert_eq!(server_status("INITIALIZING\n"), ServerStatus::Initializing);
-        assert_eq!(server_status("FAULT\n"), ServerStatus::Fault);
-        assert_eq!(server_status("DRAINING\n"), ServerStatus::Other("DRAINING".into()));
+        assert_eq!(server_status("ACTIVE\n").unwrap(), ServerStatus::Active);
+        assert_eq!(server_status("INITIALIZING\n").unwrap(), ServerStatus::Initializing);
+        assert_eq!(server_status("FAULT\n").unwrap(), ServerStatus::Fault);
+        assert_eq!(server_status("DRAINING\n").unwrap(), ServerStatus::Other("DRAINING".into()));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::io::Errno;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
@@ -28,7 +29,9 @@ pub use error::MpsError;
 pub use guard::guard;
 pub use protocol::GuardCommand;
 
-use control::{ANSWER, Control, LOG_DIRECTORY, PIPE_DIRECTORY, find_program, processes, server_status};
+use control::{
+    ANSWER, Control, LOG_DIRECTORY, PIPE_DIRECTORY, find_program, processes, server_status, termination,
+};
 use session::Session;
 
 /// An MPS control daemon. A private one ends when this is dropped, soon afterwards: [`Mps::stop`] waits.
@@ -141,7 +144,7 @@ impl Mps {
     /// # Errors
     /// [`MpsError::Control`].
     pub async fn servers(&self) -> Result<Vec<u32>, MpsError> {
-        self.list("get_server_list".to_owned()).await
+        self.ask("get_server_list".to_owned(), processes).await
     }
 
     /// The clients of a server, as process numbers where the daemon runs.
@@ -149,7 +152,7 @@ impl Mps {
     /// # Errors
     /// [`MpsError::Control`].
     pub async fn clients(&self, server: u32) -> Result<Vec<u32>, MpsError> {
-        self.list(format!("get_client_list {server}")).await
+        self.ask(format!("get_client_list {server}"), processes).await
     }
 
     /// What a server is about.
@@ -157,17 +160,17 @@ impl Mps {
     /// # Errors
     /// [`MpsError::Control`].
     pub async fn server_status(&self, server: u32) -> Result<ServerStatus, MpsError> {
-        self.ask(&format!("get_server_status {server}")).await.map(|printed| server_status(&printed))
+        self.ask(format!("get_server_status {server}"), server_status).await
     }
 
     /// Takes a client off the GPU, also one whose kernel never ends, without harm to other clients. The
-    /// process lives on and gets an error from its next CUDA call: kill it afterwards. Killing it first, in
-    /// the middle of a kernel, may fault the server.
+    /// process lives on and gets an error (810) from its CUDA calls: kill it afterwards. Killed first, in the
+    /// middle of a kernel, it takes every other client down with an illegal access (700).
     ///
     /// # Errors
-    /// [`MpsError::Control`].
+    /// [`MpsError::Control`], also if it is no client (any more).
     pub async fn terminate_client(&self, server: u32, client: u32) -> Result<(), MpsError> {
-        self.ask(&format!("terminate_client {server} {client}")).await.map(|_| ())
+        self.ask(format!("terminate_client {server} {client}"), termination).await
     }
 
     /// How a private daemon ended by itself; none while it runs, and for one that is not this run's own.
@@ -217,14 +220,14 @@ impl Mps {
         }
     }
 
-    async fn list(&self, command: String) -> Result<Vec<u32>, MpsError> {
-        let printed = self.ask(&command).await?;
-        processes(&printed).map_err(|source| MpsError::Control { command, source })
-    }
-
-    async fn ask(&self, command: &str) -> Result<String, MpsError> {
-        let failed = |source| MpsError::Control { command: command.to_owned(), source };
-        self.control().ask(command, ANSWER).await.map_err(failed)
+    /// Gives the daemon a command, and reads what it prints.
+    async fn ask<T>(
+        &self,
+        command: String,
+        read: impl FnOnce(&str) -> Result<T, ControlError>,
+    ) -> Result<T, MpsError> {
+        let answer = self.control().ask(&command, ANSWER).await.and_then(|printed| read(&printed));
+        answer.map_err(|source| MpsError::Control { command, source })
     }
 
     fn control(&self) -> Control {
@@ -251,7 +254,33 @@ async fn knock(pipe: &Path) -> Result<(), String> {
     let socket = pipe.join("control");
     match timeout(ANSWER, UnixStream::connect(&socket)).await {
         Ok(Ok(_)) => Ok(()),
+        // The daemon's socket is of another kind. The system says so only if somebody has it open, and the
+        // daemon is not disturbed.
+        Ok(Err(error)) if error.raw_os_error() == Some(Errno::PROTOTYPE.raw_os_error()) => Ok(()),
         Ok(Err(error)) => Err(format!("{}: {error}", socket.display())),
         Err(_) => Err(format!("{}: nobody takes the call", socket.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::{UnixDatagram, UnixListener};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_answers_while_somebody_has_it_open_whatever_its_kind() {
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
+        assert!(knock(folder.path()).await.unwrap_err().contains("control"));
+        let socket = folder.path().join("control");
+        let listener = UnixListener::bind(&socket).unwrap();
+        assert_eq!(knock(folder.path()).await, Ok(()));
+        drop(listener);
+        assert!(knock(folder.path()).await.is_err(), "nobody has it open");
+        std::fs::remove_file(&socket).unwrap();
+        let other_kind = UnixDatagram::bind(&socket).unwrap();
+        assert_eq!(knock(folder.path()).await, Ok(()));
+        drop(other_kind);
+        assert!(knock(folder.path()).await.is_err(), "nobody has it open");
     }
 }

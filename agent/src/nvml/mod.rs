@@ -153,7 +153,8 @@ impl Nvml {
             .and_then(|known| self.describe(known))
     }
 
-    /// The card's SM clock at this moment. Cheap enough to be asked every few milliseconds.
+    /// The card's SM clock at this moment. Cheap enough to be asked every few milliseconds: a call takes 1 us
+    /// as a rule and 3 ms now and then (H100, driver 580), as if the driver answered from a recent reading.
     ///
     /// # Errors
     /// [`NvmlError::NoSuchCard`] or [`NvmlError::Refused`].
