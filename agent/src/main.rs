@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use fractune_agent::mps;
 use fractune_agent::tune::{self, Event, GpuTarget, Output, Plan, RunError, Target, exit};
 use fractune_agent::worker::{self, WorkerCommand};
 use fractune_tuner::kernel::Language;
@@ -35,12 +36,16 @@ enum Command {
     /// Compile CUDA C++ for a parent process.
     #[command(hide = true)]
     Compile,
+    /// Keep a private MPS control daemon for a parent process, and end it with the parent.
+    #[command(hide = true)]
+    MpsGuard,
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Worker => worker::serve(),
         Command::Compile => fractune_agent::compile::serve(),
+        Command::MpsGuard => mps::guard(),
         Command::Tune { job, out, task } => {
             let filter = tracing_subscriber::EnvFilter::try_from_default_env()
                 .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));

@@ -76,6 +76,9 @@ pub enum Command {
     /// The child that compiles CUDA C++; started by `run`.
     #[command(hide = true)]
     Compile,
+    /// The child that keeps a private MPS control daemon; started by `run`.
+    #[command(hide = true)]
+    MpsGuard,
 }
 
 /// Tune a job on this machine.

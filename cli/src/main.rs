@@ -10,6 +10,7 @@ fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Worker => return fractune_agent::worker::serve(),
         Command::Compile => return fractune_agent::compile::serve(),
+        Command::MpsGuard => return fractune_agent::mps::guard(),
         Command::Run(run) => commands::run(&run),
         Command::Lint { file } => commands::lint(&file),
         Command::Report { dir, output } => commands::report(&dir, output.as_deref()),

@@ -118,6 +118,9 @@ pub struct Buffer {
     /// Whether candidates write it, and verification compares it.
     #[serde(default)]
     pub output: bool,
+    /// Whether candidates write it although it is not compared.
+    #[serde(default)]
+    pub scratch: bool,
     /// The variable of the artifact that receives the contents, where the buffer is no argument; GPUs only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub symbol: Option<String>,

@@ -69,8 +69,10 @@ struct Output {
     buffer: Buffer,
     /// What it holds before a verified run: its first contents, or poison.
     fresh: Buffer,
-    /// Whether candidates also read it.
+    /// Whether it has first contents, which candidates read.
     filled: bool,
+    /// Whether it is compared with what the reference wrote; else it is scratch.
+    compared: bool,
     expected: Option<Expected>,
 }
 
@@ -149,6 +151,9 @@ impl Device {
             let broken = output.buffer.broken_seal().map_err(|error| gone(&error))?;
             if let Some(side) = broken {
                 return Err(Fault::fatal(format!("the reference writes {side} of {}", output.name)));
+            }
+            if !output.compared {
+                continue;
             }
             let host = output.buffer.download().map_err(|error| gone(&error))?;
             if let Some(fault) = compare::reference_fault(&output.described(), &host) {
@@ -270,7 +275,7 @@ impl Device {
         }
         let Self { candidates, slots, timer, watch, context, .. } = self;
         let loaded = candidates.get_mut(&id).ok_or_else(|| not_loaded(id))?;
-        let restores = slots.iter().any(|slot| matches!(slot, Slot::Output(output) if output.filled));
+        let restores = slots.iter().any(|slot| matches!(slot, Slot::Output(output) if output.is_restored()));
         let restore = || restore(slots);
         let mut times = || {
             if !loaded.warm {
@@ -422,7 +427,7 @@ impl Device {
 fn restore(slots: &[Slot]) -> Result<(), DriverError> {
     for slot in slots {
         if let Slot::Output(output) = slot
-            && output.filled
+            && output.is_restored()
         {
             output.buffer.copy(&output.fresh)?;
         }
@@ -438,11 +443,11 @@ impl Slot {
         seed: u64,
         argument: usize,
     ) -> Result<Self, DriverError> {
-        let protocol::Buffer { name, element, length, init, output, symbol, tolerance } = buffer.clone();
+        let protocol::Buffer { name, element, length, init, output, scratch, symbol, tolerance } = buffer.clone();
         let bytes = usize::try_from(length).unwrap_or(usize::MAX / 16).saturating_mul(element.bytes());
         // Asked for before the host fills as much.
         let made = Buffer::new(context, bytes)?;
-        if output {
+        if output || scratch {
             let host = match init {
                 Some(contents) => buffers::contents(element, bytes, contents, seed, argument),
                 None => buffers::poison(element, bytes),
@@ -455,6 +460,7 @@ impl Slot {
                 buffer: made,
                 fresh: Buffer::holding(context, &host)?,
                 filled: init.is_some(),
+                compared: output,
                 expected: None,
             }));
         }
@@ -482,6 +488,11 @@ impl Input {
 }
 
 impl Output {
+    /// Whether each run needs the first contents again. What is scratch, a run leaves as the next one needs it.
+    fn is_restored(&self) -> bool {
+        self.filled && self.compared
+    }
+
     fn described(&self) -> compare::Output<'_> {
         compare::Output { name: &self.name, element: self.element, poisoned: !self.filled }
     }

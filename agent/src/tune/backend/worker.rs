@@ -103,7 +103,7 @@ pub(super) fn scalars(task: &Task, index: usize) -> Result<Vec<String>, String> 
 
 fn protocol_argument(task: &Task, argument: &TaskArgument) -> protocol::Argument {
     match argument.clone() {
-        TaskArgument::Buffer { name, element, length, init, output, symbol } => {
+        TaskArgument::Buffer { name, element, length, init, output, scratch, symbol } => {
             let fractune_tuner::task::Tolerance { relative, absolute } = task.tolerance(element);
             let tolerance = Some(protocol::Tolerance { relative, absolute });
             protocol::Argument::Buffer(protocol::Buffer {
@@ -112,6 +112,7 @@ fn protocol_argument(task: &Task, argument: &TaskArgument) -> protocol::Argument
                 length,
                 init,
                 output,
+                scratch,
                 symbol,
                 tolerance,
             })
