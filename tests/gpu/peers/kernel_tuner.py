@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""Has Kernel Tuner measure configurations of examples/cuda-sgemm.yaml, at 1024 x 1024 x 1024.
+
+    kernel_tuner.py CONFIGURATIONS [JOB]
+
+CONFIGURATIONS holds one JSON object a line, {"block_m": 64, ...}; `-` is standard input. JOB is the
+example's file. Kernel Tuner compiles and times every one of them, as it does by default (seven
+iterations, no verification), by CuPy or else by cuda-python.
+
+Prints one JSON object: {configurations, failed, seconds, per_second, best_time_ns}. `configurations`
+counts all, `failed` those without a time (CuPy's backend launches nothing with more than 48 KiB of
+shared memory). Prints {"skipped": "why"} where a package or a GPU is missing.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import sys
+import tempfile
+import time
+
+SIZE = 1024
+JOB = pathlib.Path(__file__).resolve().parents[3] / "examples" / "cuda-sgemm.yaml"
+
+
+def skip(why):
+    print(json.dumps({"skipped": why}))
+    sys.exit(0)
+
+
+def threads(c):
+    return c["block_m"] // c["thread_m"] * (c["block_n"] // c["thread_n"]) * c["slice_k"]
+
+
+def shared_memory(c):
+    """Bytes, as the job's launch has it."""
+    a = c["block_m"] * (c["block_k"] + 4) if c["copy"] == 2 else c["block_k"] * (c["block_m"] + 4)
+    buffers = c["stages"] * (a + c["block_k"] * c["block_n"])
+    return 4 * max(buffers, c["slice_k"] // 2 * c["block_m"] * c["block_n"])
+
+
+def backend():
+    """The language that Kernel Tuner is told, by the packages that are there."""
+    try:
+        import cupy
+
+        cupy.cuda.runtime.getDeviceCount()
+        return "CUPY"
+    except Exception:  # CuPy raises its own kinds of errors where it finds no driver
+        pass
+    try:
+        from cuda.bindings import driver
+    except ImportError:
+        skip("neither CuPy nor cuda-python is installed, or CuPy finds no GPU")
+    if driver.cuInit(0)[0] != driver.CUresult.CUDA_SUCCESS:
+        skip("cuda-python finds no GPU")
+    return "NVCUDA"
+
+
+def tune(configurations, kernel, language):
+    """Times of all configurations in milliseconds (None where one failed), and the seconds it took."""
+    import kernel_tuner
+    import numpy
+
+    random = numpy.random.default_rng(1)
+    a, b = (random.uniform(-1, 1, SIZE * SIZE).astype(numpy.float32) for _ in range(2))
+    c = numpy.zeros(SIZE * SIZE, numpy.float32)
+    size = numpy.int32(SIZE)
+    # One parameter stands for a whole configuration, so that exactly these are run. The block's size has
+    # to be a parameter too; it follows from the configuration.
+    sizes = [threads(c) for c in configurations]
+    parameters = {"configuration": list(range(len(configurations))), "block_size_x": sorted(set(sizes))}
+
+    def chosen(p):
+        return configurations[int(p["configuration"])]
+
+    def macro(name):
+        return lambda p: str(chosen(p)[name])
+
+    begin = time.perf_counter()
+    results, _ = kernel_tuner.tune_kernel(
+        kernel["entrypoint"],
+        kernel["source"]["inline"],
+        lambda p: (SIZE // chosen(p)["block_m"]) * (SIZE // chosen(p)["block_n"]),
+        [a, b, c, size, size, size],
+        parameters,
+        grid_div_x=[],
+        restrictions=lambda p: p["block_size_x"] == sizes[int(p["configuration"])],
+        smem_args={"size": lambda p: shared_memory(chosen(p))},
+        defines={name: macro(name) for name in configurations[0]},
+        compiler_options=["--std=c++17"],
+        lang=language,
+        quiet=True,
+    )
+    seconds = time.perf_counter() - begin
+    times = [r["time"] if isinstance(r["time"], (int, float)) else None for r in results]
+    return times, seconds
+
+
+def main():
+    if len(sys.argv) not in (2, 3):
+        sys.exit(__doc__)
+    try:
+        import kernel_tuner  # noqa: F401
+        import numpy  # noqa: F401
+        import yaml
+    except ImportError as error:
+        skip(f"a package is not installed: {error}")
+    lines = sys.stdin if sys.argv[1] == "-" else open(sys.argv[1])
+    configurations = [json.loads(line) for line in lines if line.strip()]
+    if not configurations:
+        sys.exit(f"{sys.argv[1]} holds no configuration; write one JSON object a line")
+    with open(sys.argv[2] if len(sys.argv) == 3 else JOB) as job:
+        kernel = yaml.safe_load(job)["spec"]["kernels"][0]
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["CUPY_CACHE_DIR"] = cache  # nothing compiled by an earlier run counts
+        with contextlib.redirect_stdout(sys.stderr):
+            times, seconds = tune(configurations, kernel, backend())
+    good = [t for t in times if t is not None]
+    print(
+        json.dumps(
+            {
+                "configurations": len(configurations),
+                "failed": len(configurations) - len(good),
+                "seconds": round(seconds, 3),
+                "per_second": round(len(configurations) / seconds, 3),
+                "best_time_ns": round(min(good) * 1e6) if good else None,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    # This file bears the package's name: its folder must not be searched first.
+    sys.path = [p for p in sys.path if pathlib.Path(p or ".").resolve() != pathlib.Path(__file__).resolve().parent]
+    main()
