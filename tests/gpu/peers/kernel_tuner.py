@@ -62,6 +62,7 @@ def tune(configurations, kernel, language):
     """Times of all configurations in milliseconds (None where one failed), and the seconds it took."""
     import kernel_tuner
     import numpy
+    from constraint import FunctionConstraint
 
     random = numpy.random.default_rng(1)
     a, b = (random.uniform(-1, 1, SIZE * SIZE).astype(numpy.float32) for _ in range(2))
@@ -71,6 +72,9 @@ def tune(configurations, kernel, language):
     # to be a parameter too; it follows from the configuration.
     sizes = [threads(c) for c in configurations]
     parameters = {"configuration": list(range(len(configurations))), "block_size_x": sorted(set(sizes))}
+
+    def fits(configuration, block_size_x):
+        return block_size_x == sizes[configuration]
 
     def chosen(p):
         return configurations[int(p["configuration"])]
@@ -86,7 +90,7 @@ def tune(configurations, kernel, language):
         [a, b, c, size, size, size],
         parameters,
         grid_div_x=[],
-        restrictions=lambda p: p["block_size_x"] == sizes[int(p["configuration"])],
+        restrictions=[FunctionConstraint(fits)],
         smem_args={"size": lambda p: shared_memory(chosen(p))},
         defines={name: macro(name) for name in configurations[0]},
         compiler_options=["--std=c++17"],
@@ -107,12 +111,12 @@ def main():
         import yaml
     except ImportError as error:
         skip(f"a package is not installed: {error}")
-    lines = sys.stdin if sys.argv[1] == "-" else open(sys.argv[1])
-    configurations = [json.loads(line) for line in lines if line.strip()]
+    text = sys.stdin.read() if sys.argv[1] == "-" else pathlib.Path(sys.argv[1]).read_text()
+    configurations = [json.loads(line) for line in text.splitlines() if line.strip()]
     if not configurations:
         sys.exit(f"{sys.argv[1]} holds no configuration; write one JSON object a line")
-    with open(sys.argv[2] if len(sys.argv) == 3 else JOB) as job:
-        kernel = yaml.safe_load(job)["spec"]["kernels"][0]
+    job = pathlib.Path(sys.argv[2]) if len(sys.argv) == 3 else JOB
+    kernel = yaml.safe_load(job.read_text())["spec"]["kernels"][0]
     with tempfile.TemporaryDirectory() as cache:
         os.environ["CUPY_CACHE_DIR"] = cache  # nothing compiled by an earlier run counts
         with contextlib.redirect_stdout(sys.stderr):
