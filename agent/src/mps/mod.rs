@@ -30,9 +30,7 @@ pub use guard::guard;
 pub use protocol::GuardCommand;
 
 pub(crate) use control::PIPE_DIRECTORY;
-use control::{
-    ANSWER, Control, LOG_DIRECTORY, find_program, processes, server_status, termination,
-};
+use control::{ANSWER, Control, LOG_DIRECTORY, find_program, processes, server_status, termination};
 use session::Session;
 
 /// An MPS control daemon. A private one ends when this is dropped, soon afterwards: [`Mps::stop`] waits.

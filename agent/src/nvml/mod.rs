@@ -41,7 +41,7 @@ pub enum NvmlError {
     #[error("NVIDIA's driver does not answer: {0}; see whether nvidia-smi works here")]
     Driver(Cause),
     /// No card has this index or UUID.
-    #[error("no GPU {selector:?} here; there are {available}")]
+    #[error("no GPU {selector:?} here; there is {available}")]
     NoSuchCard {
         /// What was asked for.
         selector: String,
@@ -49,7 +49,7 @@ pub enum NvmlError {
         available: String,
     },
     /// More than one card's UUID begins like this.
-    #[error("several GPUs are {selector:?}: give more of the UUID; there are {available}")]
+    #[error("several GPUs are {selector:?}: give more of the UUID; there is {available}")]
     Ambiguous {
         /// What was asked for.
         selector: String,

@@ -443,7 +443,8 @@ impl Slot {
         seed: u64,
         argument: usize,
     ) -> Result<Self, DriverError> {
-        let protocol::Buffer { name, element, length, init, output, scratch, symbol, tolerance } = buffer.clone();
+        let protocol::Buffer { name, element, length, init, output, scratch, symbol, tolerance } =
+            buffer.clone();
         let bytes = usize::try_from(length).unwrap_or(usize::MAX / 16).saturating_mul(element.bytes());
         // Asked for before the host fills as much.
         let made = Buffer::new(context, bytes)?;

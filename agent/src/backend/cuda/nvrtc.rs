@@ -163,8 +163,10 @@ fn find() -> Result<(String, Option<PathBuf>), NvrtcError> {
         open(&file).map_err(|reason| NvrtcError::Named { path: shown, reason })?;
         return Ok((file.display().to_string(), file.parent().map(Path::to_path_buf)));
     }
-    if let Some(name) = NAMES.iter().find(|name| open(Path::new(name)).is_ok()) {
-        return Ok(((*name).to_string(), loaded_from(name)));
+    if let Some(name) = NAMES.iter().find(|name| open_one(Path::new(name)).is_ok()) {
+        let folder = loaded_from(name);
+        folder.iter().for_each(|folder| open_builtins(folder));
+        return Ok(((*name).to_string(), folder));
     }
     let folders = folders();
     let files = folders.iter().flat_map(|folder| NAMES.map(|name| folder.join(name)));
@@ -177,17 +179,24 @@ fn find() -> Result<(String, Option<PathBuf>), NvrtcError> {
     Err(NvrtcError::NotFound { places: places.join(", ") })
 }
 
-/// Loads NVRTC for good, so that the bindings, which ask for it by name, get this one. It will ask for its
-/// builtins by name, too, so what lies beside it is loaded first.
+/// Loads NVRTC from a file. The bindings ask for it by name, and get this one.
 fn open(file: &Path) -> Result<(), String> {
-    let beside = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    for builtins in beside.map(|folder| matching(folder, "libnvrtc-builtins.so")).unwrap_or_default() {
-        // NVRTC says it if one that it needs does not load.
-        let _ = open_one(&builtins);
+    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        open_builtins(folder);
     }
     open_one(file)
 }
 
+/// Loads NVRTC's builtins, which it asks for by name when it first compiles: too late for a process that may
+/// not read the folder any more.
+fn open_builtins(folder: &Path) {
+    for builtins in matching(folder, "libnvrtc-builtins.so") {
+        // NVRTC says it if one that it needs does not load.
+        let _ = open_one(&builtins);
+    }
+}
+
+/// Loads a library for good.
 fn open_one(file: &Path) -> Result<(), String> {
     // SAFETY: runs the library's initialisers, which is what using NVRTC means.
     match unsafe { Library::open(Some(file), RTLD_NOW | RTLD_GLOBAL) } {

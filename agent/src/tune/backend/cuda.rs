@@ -10,6 +10,7 @@ use fractune_tuner::kernel::Language;
 use fractune_tuner::results::{Device, Gpu as GpuResult};
 use fractune_tuner::task::{LaunchSizes, Task, TaskArgument};
 use futures::future;
+use tokio::sync::OnceCell;
 
 use super::worker::{self, Ready};
 use super::{Prepared, SHORTEST_COMPILE_LIMIT};
@@ -61,7 +62,8 @@ pub struct Cuda {
     cpus: Vec<usize>,
     threads: usize,
     worker: WorkerCommand,
-    checks: PathBuf,
+    /// The compiled kernels that compare outputs, once the first worker has needed them.
+    checks: OnceCell<PathBuf>,
     /// What a worker of each share read back.
     found: BTreeMap<u8, WorkerReady>,
     units: u32,
@@ -117,7 +119,7 @@ impl Cuda {
             cpus,
             threads,
             worker: target.command("worker"),
-            checks: PathBuf::new(),
+            checks: OnceCell::new(),
             found: BTreeMap::new(),
             units: 0,
             notes,
@@ -126,7 +128,6 @@ impl Cuda {
         cuda.check_versions()?;
         cuda.read_back(plan).await?;
         cuda.check_memory(plan)?;
-        cuda.checks = cuda.compile_checks().await?;
         Ok(cuda)
     }
 
@@ -307,6 +308,7 @@ impl Cuda {
 
     /// Starts a worker for a task at a share, with the reference's answers ready.
     pub(super) async fn start_worker(&self, plan: &Plan, task: &Task, share: u8) -> Result<Worker, RunError> {
+        let checks = self.checks.get_or_try_init(|| self.compile_checks()).await?.clone();
         let reference = self.reference(task).await?;
         let verifies = reference.is_some();
         let init = Init {
@@ -318,7 +320,7 @@ impl Cuda {
             reference,
             cache: plan.measure.cache,
             memory_limit_bytes: 0,
-            gpu: Some(protocol::Gpu { checks: Some(self.checks.clone()) }),
+            gpu: Some(protocol::Gpu { checks: Some(checks) }),
         };
         let env = self.environment(share);
         let worker = worker::start(&self.worker, &init, &env, Ready { verifies, task }).await?;
