@@ -109,6 +109,9 @@ impl<'a> Searching<'a> {
         // The default configuration comes first, and alone: it tells soonest whether anything works at all.
         self.ask_batch(1)?;
         if self.under_way.iter().flatten().any(|asked| matches!(asked, Asked::New { .. })) {
+            if self.run.backend.compiles_beside() {
+                self.ask()?;
+            }
             self.run.backend.prepare_reference(self.run.gate, self.run.task).await?;
             if let Some(leader) = runners.first_mut() {
                 leader.warm_up(self.run.gate).await?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fractune_tuner::kernel::Language;
 use fractune_tuner::results::{Device, Gpu as GpuResult};
@@ -30,6 +30,8 @@ use crate::worker::{Failure, Ready as WorkerReady, Worker, WorkerCommand, Worker
 const OLDEST_CUDA: (i32, i32) = (12, 8);
 /// A worker that only opens the GPU is ready within this time, also while an MPS server recovers.
 const OPEN: Duration = Duration::from_secs(30);
+/// Time between two tries.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// What a run keeps of the GPU's memory for contexts and what is measured beside it, in bytes.
 const SPARED_MEMORY: u64 = 1 << 30;
 /// Copies of a task's buffers that one worker keeps: the buffers, fresh contents, what the reference wrote.
@@ -182,7 +184,7 @@ impl Cuda {
             memory_limit_bytes: 0,
             gpu: Some(protocol::Gpu::default()),
         };
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         loop {
             match Worker::start(&self.worker, &init, &self.environment(share), OPEN).await {
                 Ok(worker) => {
@@ -191,7 +193,7 @@ impl Cuda {
                     return Ok(ready);
                 }
                 Err(WorkerError::Setup(Failure::Lost { .. })) if started.elapsed() < OPEN => {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    tokio::time::sleep(RETRY_AFTER).await;
                 }
                 Err(error) => return Err(RunError::Machine(format!("GPU {}: {error}", self.card.uuid))),
             }
@@ -322,17 +324,34 @@ impl Cuda {
             memory_limit_bytes: 0,
             gpu: Some(protocol::Gpu { checks: Some(checks) }),
         };
-        let env = self.environment(share);
-        let worker = worker::start(&self.worker, &init, &env, Ready { verifies, task }).await?;
-        // The daemon may have died since: never measure at a share that is not the one asked for.
-        let (got, expected) = (worker.ready().units, self.found.get(&share).map(|ready| ready.units));
-        if Some(got) != expected {
-            let expected = expected.unwrap_or(0);
-            return Err(RunError::Machine(format!(
-                "share {share} % had {expected} SMs and has {got} now: the MPS daemon has changed or is gone"
-            )));
+        let started = Instant::now();
+        loop {
+            let ready = Ready { verifies, task };
+            let worker = worker::start(&self.worker, &init, &self.environment(share), ready).await?;
+            // Never at a share that is not the one asked for. A client that comes while the daemon or its
+            // server is gone runs without MPS, and says nothing.
+            let (got, expected) = (worker.ready().units, self.found.get(&share).map(|ready| ready.units));
+            if Some(got) == expected {
+                return Ok(worker);
+            }
+            worker.stop().await;
+            if started.elapsed() > OPEN {
+                let expected = expected.unwrap_or(0);
+                return Err(RunError::Machine(format!(
+                    "share {share} % had {expected} SMs and has {got} now: the MPS daemon has changed or is gone"
+                )));
+            }
+            self.revive().await?;
         }
-        Ok(worker)
+    }
+
+    /// Starts the daemon again if it has died, and gives it a moment.
+    async fn revive(&self) -> Result<(), RunError> {
+        if let Some(mps) = &self.mps {
+            mps.restart().await.map_err(machine)?;
+        }
+        tokio::time::sleep(RETRY_AFTER).await;
+        Ok(())
     }
 
     fn environment(&self, share: u8) -> Vec<(String, OsString)> {

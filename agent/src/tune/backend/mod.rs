@@ -126,6 +126,11 @@ impl Backend {
         }
     }
 
+    /// Whether compiling takes nothing from what else gets a task ready.
+    pub(super) fn compiles_beside(&self) -> bool {
+        matches!(self, Backend::Cuda(_))
+    }
+
     /// How long a share may keep the gate for trials that are ready, one after another. On CPUs, where a
     /// measurement waits for compilers to leave its CPUs, taking turns one by one would idle them.
     pub(super) fn turn(&self) -> Duration {
