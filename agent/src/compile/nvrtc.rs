@@ -288,6 +288,12 @@ fn shorten(message: &str) -> String {
         .or_else(|| message.find("error"))
         .and_then(|at| message.get(..at))
         .map_or(0, |head| head.rfind('\n').map_or(0, |newline| newline + 1));
+    // Parameters are macros, and macros reach into the compiler's own headers.
+    let hint = if message.contains("__nv_nvrtc_builtin_header.h") {
+        "a parameter or size has the name of something in CUDA's headers, as a macro: rename it\n"
+    } else {
+        ""
+    };
     let text: String = message.get(start..).unwrap_or(message).chars().take(MESSAGE_CHARS).collect();
-    if text.is_empty() { "the compiler failed and said nothing".into() } else { text }
+    if text.is_empty() { "the compiler failed and said nothing".into() } else { format!("{hint}{text}") }
 }

@@ -19,6 +19,8 @@ use crate::gate::Need;
 
 /// How many of another share's finalists join a share's own: among them, most likely, the other's winner.
 const GUESTS: usize = 3;
+/// Fresh workers that measure a share's winner.
+const CONFIRMATIONS: usize = 2;
 
 /// Measures the finalists of every share and builds the share matrix. Empty if no trial is `Ok`.
 pub(super) async fn finals(
@@ -70,10 +72,19 @@ pub(super) async fn finals(
             known.extend(samples);
         }
     }
+    let mut winners = winners(&quiet);
+    if run.backend.confirms() {
+        let confirmed = confirm(run, runners, &prepared, &winners, default, &mut condemned).await?;
+        winners = fractune_tuner::measure::winners(&confirmed);
+        for (share, samples) in confirmed {
+            quiet.entry(share).or_default().extend(samples);
+        }
+    }
     let configurations: BTreeMap<u32, Configuration> =
         prepared.iter().map(|prepared| (prepared.trial, prepared.configuration.clone())).collect();
     let mut results = share_results(&Quiet {
         samples: &quiet,
+        winners: &winners,
         configurations: &configurations,
         default,
         shares,
@@ -85,6 +96,36 @@ pub(super) async fn finals(
         }
     }
     Ok(results)
+}
+
+/// Measures the winners and the default once more, each share in workers of its own with no other beside them:
+/// memory that a worker got by chance, and idle clients of the same GPU, are worth a few percent.
+async fn confirm(
+    run: &TaskRun<'_>,
+    runners: &mut [Runner<'_>],
+    prepared: &[Prepared],
+    winners: &BTreeMap<u8, u32>,
+    default: u32,
+    condemned: &mut BTreeSet<u32>,
+) -> Result<QuietSamples, RunError> {
+    let entries: BTreeSet<u32> = winners.values().copied().chain([default]).collect();
+    let mut confirmed = QuietSamples::new();
+    for runner in &mut *runners {
+        runner.stop().await;
+    }
+    for runner in runners {
+        for _ in 0..CONFIRMATIONS {
+            let asked = entries.iter().copied().collect();
+            let samples = rounds(run, runner, prepared, BTreeSet::new(), asked, condemned).await?;
+            let known: &mut BTreeMap<u32, Vec<u64>> = confirmed.entry(runner.share).or_default();
+            for (trial, samples) in samples {
+                known.entry(trial).or_default().extend(samples);
+            }
+            runner.stop().await;
+        }
+    }
+    confirmed.values_mut().for_each(|known| known.retain(|trial, _| !condemned.contains(trial)));
+    Ok(confirmed)
 }
 
 /// The `count` fastest trials at a share, fastest first.

@@ -1,5 +1,6 @@
 //! One worker at one share, or its stand-in: what measures a trial.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use fractune_tuner::measure::{Race, RacePolicy, Step, Verdict};
@@ -85,11 +86,12 @@ pub(super) struct Runner<'a> {
     task: &'a Task,
     pub(super) share: u8,
     worker: Option<Worker>,
+    notes: BTreeSet<String>,
 }
 
 impl<'a> Runner<'a> {
     pub(super) fn new(backend: &'a Backend, plan: &'a Plan, task: &'a Task, share: u8) -> Self {
-        Self { backend, plan, task, share, worker: None }
+        Self { backend, plan, task, share, worker: None, notes: BTreeSet::new() }
     }
 
     /// Starts the worker and has the reference run, before there is a trial to measure.
@@ -192,7 +194,14 @@ impl<'a> Runner<'a> {
             return Ok(samples.iter().copied().cycle().take(runs as usize).collect());
         }
         let Some(worker) = self.worker().await? else { return Ok(Vec::new()) };
-        Ok(worker.run(prepared.trial, runs, limit).await?)
+        let times_ns = worker.run(prepared.trial, runs, limit).await?;
+        let throttled = worker.throttled().map(str::to_owned);
+        self.notes.extend(throttled.map(|why| {
+            format!(
+                "the GPU's clocks were held down for some times, and stayed so when they were repeated: {why}"
+            )
+        }));
+        Ok(times_ns)
     }
 
     /// Unloads a trial. A worker that cannot do even that is stopped.
@@ -252,15 +261,23 @@ impl<'a> Runner<'a> {
         self.worker.is_some() || matches!(self.backend, Backend::Replay(_))
     }
 
-    /// What a worker's `ready` says it cannot do; none before a worker has been started.
+    /// What its workers said of the system: what it cannot do for them, and when it was slower than it can be.
     pub(super) fn notes(&self) -> Vec<String> {
-        self.worker.as_ref().map(|worker| worker.ready().notes.clone()).unwrap_or_default()
+        self.notes.iter().cloned().collect()
+    }
+
+    /// Ends its worker, if it has one.
+    pub(super) async fn stop(&mut self) {
+        if let Some(worker) = self.worker.take() {
+            worker.stop().await;
+        }
     }
 
     /// The worker, started if there is none; none for a recording.
     async fn worker(&mut self) -> Result<Option<&mut Worker>, RunError> {
         if self.worker.is_none() {
             self.worker = self.backend.start_worker(self.plan, self.task, self.share).await?;
+            self.notes.extend(self.worker.iter().flat_map(|worker| worker.ready().notes.clone()));
         }
         Ok(self.worker.as_mut())
     }

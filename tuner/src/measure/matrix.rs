@@ -16,6 +16,8 @@ pub type QuietSamples = BTreeMap<u8, BTreeMap<u32, Vec<u64>>>;
 pub struct Quiet<'a> {
     /// The samples of both passes: the finals of every share, then the winners at the other shares.
     pub samples: &'a QuietSamples,
+    /// The winner of every share, by number of the trial, as [`winners`] gives them.
+    pub winners: &'a BTreeMap<u8, u32>,
     /// The configuration of every trial in them.
     pub configurations: &'a BTreeMap<u32, Configuration>,
     /// Number of the default configuration's trial.
@@ -60,21 +62,20 @@ pub fn cross_plan(
 /// has none.
 #[must_use]
 pub fn share_results(quiet: &Quiet) -> Vec<ShareResult> {
-    let winners = winners(quiet.samples);
-    quiet.shares.iter().filter_map(|&share| share_result(quiet, &winners, share)).collect()
+    quiet.shares.iter().filter_map(|&share| share_result(quiet, share)).collect()
 }
 
-fn share_result(quiet: &Quiet, winners: &BTreeMap<u8, u32>, share: u8) -> Option<ShareResult> {
+fn share_result(quiet: &Quiet, share: u8) -> Option<ShareResult> {
     let here = quiet.samples.get(&share)?;
     let timed = |trial: u32| timed(here, quiet.configurations, trial);
-    let winner = *winners.get(&share)?;
+    let winner = *quiet.winners.get(&share)?;
 
     let served = quiet
         .shares
         .iter()
         .map(|&tuned_at| Served {
             tuned_at,
-            time_ns: winners.get(&tuned_at).and_then(|trial| median(here.get(trial)?)),
+            time_ns: quiet.winners.get(&tuned_at).and_then(|trial| median(here.get(trial)?)),
         })
         .collect();
 
@@ -134,6 +135,7 @@ mod tests {
         let finalists = BTreeMap::from([(25, vec![3, 1]), (100, vec![2, 4])]);
         share_results(&Quiet {
             samples,
+            winners: &winners(samples),
             configurations: &configurations,
             default: 0,
             shares,

@@ -341,17 +341,17 @@ impl Cuda {
                     "share {share} % had {expected} SMs and has {got} now: the MPS daemon has changed or is gone"
                 )));
             }
-            self.revive().await?;
+            self.revive().await;
         }
     }
 
     /// Starts the daemon again if it has died, and gives it a moment.
-    async fn revive(&self) -> Result<(), RunError> {
+    async fn revive(&self) {
         if let Some(mps) = &self.mps {
-            mps.restart().await.map_err(machine)?;
+            // What cannot be had now may be had at the next try; the last one tells.
+            let _ = mps.restart().await;
         }
         tokio::time::sleep(RETRY_AFTER).await;
-        Ok(())
     }
 
     fn environment(&self, share: u8) -> Vec<(String, OsString)> {

@@ -149,6 +149,11 @@ impl Backend {
         }
     }
 
+    /// Whether winners are measured once more in fresh workers.
+    pub(super) fn confirms(&self) -> bool {
+        matches!(self, Backend::Cuda(_))
+    }
+
     /// What a measurement at a share needs of the gate.
     pub(super) fn need(&self, share: u8) -> Need {
         match self {
