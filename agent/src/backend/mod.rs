@@ -1,4 +1,8 @@
-//! What answers for a device: one module per kind.
+//! What answers for a device: one module per kind, and what they share.
 
 pub mod cpu;
+mod data;
+mod fault;
 pub mod replay;
+
+pub use fault::Fault;

@@ -283,10 +283,18 @@ fn scalars(task: &Task, index: usize) -> Result<Vec<String>, String> {
 
 fn protocol_argument(task: &Task, argument: &TaskArgument) -> protocol::Argument {
     match argument.clone() {
-        TaskArgument::Buffer { name, element, length, init, output } => {
+        TaskArgument::Buffer { name, element, length, init, output, symbol } => {
             let fractune_tuner::task::Tolerance { relative, absolute } = task.tolerance(element);
             let tolerance = Some(protocol::Tolerance { relative, absolute });
-            protocol::Argument::Buffer(protocol::Buffer { name, element, length, init, output, tolerance })
+            protocol::Argument::Buffer(protocol::Buffer {
+                name,
+                element,
+                length,
+                init,
+                output,
+                symbol,
+                tolerance,
+            })
         }
         TaskArgument::Scalar { name, element, .. } => {
             protocol::Argument::Scalar(protocol::Scalar { name, element })

@@ -106,6 +106,9 @@ pub struct Buffer {
     /// Whether candidates write it, and verification compares it.
     #[serde(default)]
     pub output: bool,
+    /// The variable of the artifact that receives the contents, where the buffer is no argument; GPUs only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub symbol: Option<String>,
     /// Tolerance of verification; by the type of the elements unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tolerance: Option<Tolerance>,

@@ -9,7 +9,8 @@ use rustix::stdio;
 
 use super::protocol::{Init, MAX_LINE, Ready, Reply, Request, VERSION};
 use super::{confine, limits};
-use crate::backend::cpu::{Device, Fault};
+use crate::backend::Fault;
+use crate::backend::cpu::Device;
 
 /// Exit code of a worker that cannot speak with its parent.
 const BROKEN: u8 = 70;

@@ -141,6 +141,11 @@ pub struct Buffer {
     /// Whether the kernel writes it; outputs are what verification compares.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub output: bool,
+    /// Name of a `__constant__` or `__device__` variable of the source that receives the contents. The buffer
+    /// is then no argument of the entry point. CUDA only, inputs only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub symbol: Option<String>,
 }
 
 /// First contents of a buffer, the same for every trial of a run's seed.

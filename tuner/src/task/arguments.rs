@@ -3,7 +3,7 @@
 use super::{Checks, Task, TaskArgument, add_sizes};
 use crate::Violation;
 use crate::expr::{Expression, Scope, Type};
-use crate::kernel::{Argument, Buffer, ElementType, Scalar};
+use crate::kernel::{Argument, Buffer, ElementType, Language, Scalar};
 
 /// The value of a scalar argument at one configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +62,7 @@ impl Checks<'_> {
     }
 
     fn buffer(&mut self, field: &str, buffer: &Buffer, sizes: &Scope, all: &Scope) -> Option<TaskArgument> {
+        self.symbol(field, buffer);
         let field = &format!("{field}.buffer.length");
         let text = buffer.length.as_str();
         let length = match Expression::compile(text, sizes) {
@@ -105,7 +106,23 @@ impl Checks<'_> {
             length,
             init: buffer.init,
             output: buffer.output,
+            symbol: buffer.symbol.clone(),
         })
+    }
+
+    /// A buffer that reaches the source as a variable.
+    fn symbol(&mut self, field: &str, buffer: &Buffer) {
+        let Some(symbol) = buffer.symbol.as_deref() else { return };
+        let field = &format!("{field}.buffer.symbol");
+        if self.kernel.language == Language::C {
+            self.refuse(field, symbol, "is for CUDA only; pass the buffer as an argument");
+        } else if buffer.output {
+            let message = "a variable of the source cannot be an output; pass the buffer as an argument";
+            self.refuse(field, symbol, message);
+        } else if !self.declares(symbol) {
+            let message = "the source has no variable of that name; write the name of a __constant__ or __device__ array";
+            self.refuse(field, symbol, message);
+        }
     }
 
     fn scalar(&mut self, field: &str, scalar: &Scalar, scope: &Scope) -> Option<TaskArgument> {

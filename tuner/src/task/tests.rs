@@ -147,6 +147,21 @@ fn scalars_have_a_value_that_their_type_holds() {
 }
 
 #[test]
+fn a_variable_of_the_source_is_an_input_of_a_cuda_kernel() {
+    let symbol = |symbol: &str| format!("length: \"n\", symbol: {symbol}");
+    assert_refused("length: \"n\"", &symbol("y"), "k.arguments[0].buffer.symbol", "CUDA only");
+    let cuda = |edit: &dyn Fn(&str) -> String| {
+        let launch = "language: CUDA\nlaunch: {grid: [\"1\"], block: [\"1\"]}";
+        build(|spec| edit(&spec.replace("language: C", launch)))
+    };
+    assert!(cuda(&|spec| spec.replace("length: \"n\"", &symbol("y"))).is_ok());
+    let found = cuda(&|spec| spec.replace("length: \"n\"", &symbol("absent"))).unwrap_err();
+    assert!(found[0].to_string().contains("no variable of that name"), "{found:?}");
+    let found = cuda(&|spec| spec.replace("output: true", "output: true, symbol: y")).unwrap_err();
+    assert!(found[0].to_string().contains("cannot be an output"), "{found:?}");
+}
+
+#[test]
 fn a_default_must_be_valid() {
     assert_refused("[8, 1, 2, 4]", "[8, 1, 2, 4], default: 3", "k.parameters[0].default", "not among");
     let found = violation("[8, 1, 2, 4]", "[8, 1, 2, 4], default: 8");

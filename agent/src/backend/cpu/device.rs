@@ -8,9 +8,11 @@ use fractune_tuner::settings::CacheState;
 use fractune_tuner::trial::Outcome;
 use rustix::time::{ClockId, clock_gettime};
 
+use super::evict::evict;
 use super::library::Candidate;
 use super::memory::{Guarded, ReadOnly};
-use super::{Fault, compare, contents, evict::evict, scalar};
+use crate::backend::Fault;
+use crate::backend::data::{compare, contents, scalar};
 use crate::worker::protocol::{Argument, Buffer, Init, Load, MAX_RUNS, Tolerance};
 
 /// Buffers and loaded candidates of one worker.
@@ -270,7 +272,7 @@ impl Device {
 
 impl Slot {
     fn for_buffer(buffer: &Buffer, seed: u64, argument: usize) -> Result<Self, Fault> {
-        let Buffer { name, element, length, init, output, tolerance } = buffer;
+        let Buffer { name, element, length, init, output, symbol: _, tolerance } = buffer;
         let too_large = |e: &dyn std::fmt::Display| {
             Fault::fatal(format!("buffer {name} of {length} elements does not fit in memory: {e}"))
         };

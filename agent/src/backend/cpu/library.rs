@@ -7,8 +7,8 @@ use std::path::Path;
 use fractune_tuner::trial::Outcome;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW, Symbol};
 
-use super::Fault;
 use super::float_control::FloatControl;
+use crate::backend::Fault;
 
 /// `RTLD_NOLOAD | RTLD_NODELETE` of Linux: keep what is loaded already, load nothing.
 const KEEP_IF_LOADED: i32 = 0x0004 | 0x1000;

@@ -8,12 +8,18 @@ use super::element::{Element, Visit, dispatch};
 
 /// Fills `bytes` with elements. Random contents depend on the seed and the argument's index, so that two
 /// buffers of a kernel differ.
-pub(super) fn fill(bytes: &mut [u8], element: ElementType, contents: Contents, seed: u64, argument: usize) {
+pub(in crate::backend) fn fill(
+    bytes: &mut [u8],
+    element: ElementType,
+    contents: Contents,
+    seed: u64,
+    argument: usize,
+) {
     dispatch(element, Fill { bytes, contents, seed, argument });
 }
 
 /// Fills `bytes` with the poison of outputs.
-pub(super) fn poison(bytes: &mut [u8], element: ElementType) {
+pub(in crate::backend) fn poison(bytes: &mut [u8], element: ElementType) {
     dispatch(element, Poison { bytes });
 }
 

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use fractune_tuner::kernel::ElementType;
 use fractune_tuner::trial::Outcome;
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
+use super::{Artifact, CompileFailure, Unit};
 use crate::process::{Group, Limits, spawn_limited};
 
 /// The symbol of every artifact: `void fractune_call(void **arguments)`.
@@ -29,50 +29,6 @@ const KILLED: &str = "Killed signal terminated program";
 const MESSAGE_CHARS: usize = 2000;
 /// Bytes of a compiler's message that are read; a hostile source can make it say gigabytes.
 const MESSAGE_BYTES: u64 = 64 << 10;
-
-/// What a compilation is made from. Equal units have equal artifacts.
-#[derive(Clone, Debug)]
-pub struct Unit<'a> {
-    /// Name of the kernel, which messages show as the file's name.
-    pub name: &'a str,
-    /// The source text.
-    pub source: &'a str,
-    /// The function to call.
-    pub entry: &'a str,
-    /// The function's arguments: whether a buffer, and the type of an element.
-    pub arguments: Vec<(bool, ElementType)>,
-    /// Options, one a string.
-    pub options: &'a [String],
-    /// Macros by name.
-    pub macros: Vec<(String, String)>,
-}
-
-/// A compiled unit.
-#[derive(Clone, Debug)]
-pub struct Artifact {
-    /// The shared object.
-    pub path: PathBuf,
-    /// Time that compiling took in nanoseconds; 0 when it had been compiled before.
-    pub compile_ns: u64,
-}
-
-/// Why there is no artifact.
-#[derive(Debug, thiserror::Error)]
-pub enum CompileFailure {
-    /// The candidate is to blame.
-    #[error("{message}")]
-    Candidate {
-        /// `CompileError` or `CompileTimeout`.
-        outcome: Outcome,
-        /// The compiler's words.
-        message: String,
-        /// Time spent in nanoseconds.
-        compile_ns: u64,
-    },
-    /// The machine is: no candidate could be compiled.
-    #[error("cannot compile: {0}")]
-    Machine(String),
-}
 
 /// The system's C compiler.
 #[derive(Debug)]
@@ -255,6 +211,8 @@ fn shorten(message: &str, source: &Path, name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use fractune_tuner::kernel::ElementType;
+
     use super::*;
 
     fn unit(source: &str) -> Unit<'_> {

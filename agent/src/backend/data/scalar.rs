@@ -6,7 +6,7 @@ use fractune_tuner::kernel::ElementType;
 use half::{bf16, f16};
 
 /// The scalar's bytes, at the start of eight.
-pub(super) fn parse(text: &str, element: ElementType) -> Result<[u8; 8], String> {
+pub(in crate::backend) fn parse(text: &str, element: ElementType) -> Result<[u8; 8], String> {
     match element {
         ElementType::F16 => float(text).map(|x| padded(f16::from_f64(x).to_ne_bytes())),
         ElementType::Bf16 => float(text).map(|x| padded(bf16::from_f64(x).to_ne_bytes())),

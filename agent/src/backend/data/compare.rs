@@ -10,20 +10,20 @@ const CHANCE: usize = 8;
 
 /// What is known of an output beside its bytes.
 #[derive(Clone, Debug)]
-pub(super) struct Output<'a> {
-    pub(super) name: &'a str,
-    pub(super) element: ElementType,
+pub(in crate::backend) struct Output<'a> {
+    pub(in crate::backend) name: &'a str,
+    pub(in crate::backend) element: ElementType,
     /// Whether it was poisoned before the run; otherwise it had contents.
-    pub(super) poisoned: bool,
+    pub(in crate::backend) poisoned: bool,
 }
 
 /// Why the reference's output cannot be what candidates are compared with, if so.
-pub(super) fn reference_fault(output: &Output<'_>, bytes: &[u8]) -> Option<String> {
+pub(in crate::backend) fn reference_fault(output: &Output<'_>, bytes: &[u8]) -> Option<String> {
     dispatch(output.element, ReferenceFault { output, bytes })
 }
 
 /// How a candidate's output differs from the reference's beyond the tolerance, if it does.
-pub(super) fn difference(
+pub(in crate::backend) fn difference(
     output: &Output<'_>,
     tolerance: Tolerance,
     got: &[u8],

@@ -8,7 +8,9 @@ use half::{bf16, f16};
 use rand_chacha::rand_core::Rng;
 
 /// A type of buffer elements.
-pub(super) trait Element: Copy + PartialEq + Display + Debug + 'static {
+pub(in crate::backend) trait Element:
+    Copy + PartialEq + Display + Debug + 'static
+{
     /// Bytes of an element.
     const BYTES: usize;
 
@@ -150,13 +152,13 @@ macro_rules! integer {
 integer! { i8, -8; u8, 0; i16, -8; u16, 0; i32, -8; u32, 0; i64, -8; u64, 0; }
 
 /// Something to do for an element type that is known at run time only.
-pub(super) trait Visit {
+pub(in crate::backend) trait Visit {
     type Output;
     fn visit<E: Element>(self) -> Self::Output;
 }
 
 /// Does it for the type that `element` names.
-pub(super) fn dispatch<V: Visit>(element: ElementType, visit: V) -> V::Output {
+pub(in crate::backend) fn dispatch<V: Visit>(element: ElementType, visit: V) -> V::Output {
     match element {
         ElementType::F16 => visit.visit::<f16>(),
         ElementType::Bf16 => visit.visit::<bf16>(),
@@ -174,7 +176,7 @@ pub(super) fn dispatch<V: Visit>(element: ElementType, visit: V) -> V::Output {
 }
 
 #[cfg(test)]
-pub(super) const ALL: [ElementType; 12] = [
+pub(in crate::backend) const ALL: [ElementType; 12] = [
     ElementType::F16,
     ElementType::Bf16,
     ElementType::F32,
