@@ -12,7 +12,8 @@ fn main() -> ExitCode {
         Command::Run(run) => commands::run(&run),
         Command::Lint { file } => commands::lint(&file),
         Command::Report { dir, output } => commands::report(&dir, output.as_deref()),
-        Command::Export { dir, format } => commands::export(&dir, format),
+        Command::Import(import) => kubectl_fractune::import::import(&import),
+        Command::Export(export) => commands::export(&export),
         Command::Recheck { dir, times, within, json } => commands::recheck(&dir, times, within, json),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "kubectl-fractune", &mut std::io::stdout());

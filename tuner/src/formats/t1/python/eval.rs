@@ -398,7 +398,7 @@ fn compare(operator: Comparison, left: &Object, right: &Object) -> Result<bool, 
 fn equal(left: &Object, right: &Object) -> bool {
     match (left.number(), right.number()) {
         (Some(Number::Int(a)), Some(Number::Int(b))) => a == b,
-        (Some(a), Some(b)) => a.float().total_cmp(&b.float()) == Ordering::Equal,
+        (Some(a), Some(b)) => a.float().partial_cmp(&b.float()) == Some(Ordering::Equal),
         _ => left == right,
     }
 }
@@ -406,7 +406,8 @@ fn equal(left: &Object, right: &Object) -> bool {
 fn order(left: &Object, right: &Object) -> Result<Ordering, String> {
     match (left.number(), right.number(), left, right) {
         (Some(Number::Int(a)), Some(Number::Int(b)), _, _) => Ok(a.cmp(&b)),
-        (Some(a), Some(b), _, _) => Ok(a.float().total_cmp(&b.float())),
+        // Results that are not finite are refused where they come up, so every two floats have an order.
+        (Some(a), Some(b), _, _) => Ok(a.float().partial_cmp(&b.float()).unwrap_or(Ordering::Equal)),
         (_, _, Object::Text(a), Object::Text(b)) => Ok(a.cmp(b)),
         _ => Err(format!("{} and {} have no order", left.kind(), right.kind())),
     }

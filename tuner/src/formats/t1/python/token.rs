@@ -101,11 +101,8 @@ fn number(rest: &[char], column: usize) -> Result<(usize, TokenKind), PythonErro
     if rest.get(length).is_some_and(|c| c.is_alphanumeric() || *c == '_') {
         return Err(PythonError::new(column, format!("`{text}` is followed by a letter; write a number")));
     }
-    let kind = if whole {
-        TokenKind::Int(text.parse().map_err(|_| too_large())?)
-    } else {
-        TokenKind::Float(text)
-    };
+    let kind =
+        if whole { TokenKind::Int(text.parse().map_err(|_| too_large())?) } else { TokenKind::Float(text) };
     Ok((length, kind))
 }
 
