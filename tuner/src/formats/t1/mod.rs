@@ -349,7 +349,9 @@ fn valid_default(tunables: &mut [Tunable], space: &Space, report: &mut Report) {
     for tunable in tunables {
         tunable.parameter.default = nearest.0.get(&tunable.parameter.name).cloned();
     }
-    let message = format!("break the conditions; the nearest valid configuration is the default: {nearest}");
+    let message = format!(
+        "is a default that breaks the conditions; the nearest valid configuration is the default: {nearest}"
+    );
     report.warn("ConfigurationSpace.TuningParameters", &written.to_string(), message);
 }
 

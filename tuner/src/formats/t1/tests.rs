@@ -95,7 +95,7 @@ fn conditions_become_cel() {
         ("2 ** tile <= 16", "(tile == 1 ? 2 : tile == 2 ? 4 : 16) <= 16"),
         ("min(tile, 2, block_size_x) == max(1, tile)", "min(min(tile, 2), block_size_x) == max(1, tile)"),
         ("abs(shift) < 3", "max(shift, -shift) < 3"),
-        ("block_size_x & 31 == 0 or tile", "block_size_x % 1 != 0 || tile != 0"),
+        ("block_size_x & 31 == 0 or tile", "block_size_x % 32 == 0 || tile != 0"),
         ("(block_size_x & 31) == 0", "block_size_x % 32 == 0"),
         ("(tile if fast else 2 * tile) < 5", "(fast ? tile : 2 * tile) < 5"),
         ("math.ceil(block_size_x / 48) * tile < 5", "ceil_div(block_size_x, 48) * tile < 5"),
