@@ -117,7 +117,7 @@ pub struct Import {
     /// Shares in percent.
     #[arg(long, value_delimiter = ',', value_name = "PERCENT,...", default_value = "100")]
     pub shares: Vec<u8>,
-    /// The kernel's source, instead of the file's KernelFile.
+    /// The kernel's source, instead of the one that the file names.
     #[arg(long, value_name = "FILE")]
     pub source: Option<PathBuf>,
     /// A function of the source with the same arguments whose outputs are right. Without it the job is not

@@ -166,7 +166,7 @@ mod tests {
             measurements: Vec::new(),
             elapsed_ms,
         };
-        let ended = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400);
+        let ended = SystemTime::UNIX_EPOCH + Duration::from_hours(24);
         let stamped = with_timestamps(vec![trial(0, 500), trial(1, 2000)], Some(ended));
         let times: Vec<&str> = stamped.iter().map(|(_, time)| time.as_str()).collect();
         assert_eq!(times, ["1970-01-01T23:59:58.5Z", "1970-01-02T00:00:00Z"]);

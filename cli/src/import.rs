@@ -1,5 +1,6 @@
 //! Making a job of a tuning problem in the T1 format.
 
+use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -139,14 +140,14 @@ fn render(
     let yaml = serde_yaml::to_string(&job)?;
     let mut text = format!("# Made of {} by kubectl-fractune import.\n", one_line(file));
     for warning in &imported.warnings {
-        text.push_str(&format!("# {}\n", one_line(&warning.to_string())));
+        let _ = writeln!(text, "# {}", one_line(&warning.to_string()));
     }
     let mut explained = !imported.kernel.verify.none;
     for line in yaml.lines() {
         if !explained && line.trim() == "verify:" {
             let indent = line.len() - line.trim_start().len();
             for comment in NOT_VERIFIED {
-                text.push_str(&format!("{}# {comment}\n", " ".repeat(indent)));
+                let _ = writeln!(text, "{:indent$}# {comment}", "");
             }
             explained = true;
         }

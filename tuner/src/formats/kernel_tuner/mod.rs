@@ -56,7 +56,7 @@ pub struct BrokenOff {
 impl BrokenOff {
     fn at(text: &[u8], bytes: usize) -> Self {
         let before = text.get(..bytes).unwrap_or(text);
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = before.split(|byte| *byte == b'\n').count();
         Self { line, bytes, lost: text.len() - before.len() }
     }
 }

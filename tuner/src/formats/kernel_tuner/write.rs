@@ -239,7 +239,7 @@ mod tests {
     fn trial(number: u32, outcome: Outcome, at: &[(u8, Outcome, u64)]) -> (Trial, String) {
         let x = Value::Int(i64::from(number));
         let configuration =
-            BTreeMap::from([("x".to_owned(), x), ("fast".to_owned(), Value::Bool(number % 2 == 0))]);
+            BTreeMap::from([("x".to_owned(), x), ("fast".to_owned(), Value::Bool(number.is_multiple_of(2)))]);
         let measurements = at.iter().map(|&(share, outcome, ns)| Measurement {
             share,
             outcome,
@@ -290,8 +290,14 @@ mod tests {
         assert_eq!((recorded.device.as_str(), recorded.cut_off), ("A100, 50 % of it", false));
         assert_eq!(recorded.parameters[1], ("fast".into(), vec![Value::Bool(true), Value::Bool(false)]));
         let outcomes: Vec<Outcome> = recorded.entries.iter().map(|e| e.outcome).collect();
-        use Outcome::{CompileError, Ok, ResourceExceeded, RuntimeError};
-        assert_eq!(outcomes, [Ok, CompileError, ResourceExceeded, RuntimeError, RuntimeError]);
+        let expected = [
+            Outcome::Ok,
+            Outcome::CompileError,
+            Outcome::ResourceExceeded,
+            Outcome::RuntimeError,
+            Outcome::RuntimeError,
+        ];
+        assert_eq!(outcomes, expected);
         assert_eq!(recorded.entries[0].samples_ns, [900_000, 900_010]);
     }
 
@@ -305,8 +311,14 @@ mod tests {
         let written = with_recording(50, write_t4);
         let recorded = read(written.text.as_bytes()).unwrap();
         let outcomes: Vec<Outcome> = recorded.entries.iter().map(|e| e.outcome).collect();
-        use Outcome::{CompileError, Ok, ResourceExceeded, RunTimeout, WrongAnswer};
-        assert_eq!(outcomes, [Ok, CompileError, ResourceExceeded, RunTimeout, WrongAnswer]);
+        let expected = [
+            Outcome::Ok,
+            Outcome::CompileError,
+            Outcome::ResourceExceeded,
+            Outcome::RunTimeout,
+            Outcome::WrongAnswer,
+        ];
+        assert_eq!(outcomes, expected);
         assert_eq!(recorded.entries[0].samples_ns, [900_000, 900_010]);
         assert!(written.text.contains("\"correctness\":0"));
     }

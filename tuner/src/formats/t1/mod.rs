@@ -5,7 +5,9 @@
 
 mod arguments;
 mod cel;
+mod comparisons;
 mod file;
+mod functions;
 mod launch;
 mod python;
 mod report;
@@ -33,6 +35,24 @@ const MAX_BYTES: usize = 8 << 20;
 pub const MAX_SOURCE_BYTES: usize = 131_072;
 /// Longest constraint that a job can hold, in bytes.
 const MAX_CONSTRAINT_BYTES: usize = 1024;
+
+/// Fields that describe the benchmark or its output, for other tools.
+const SILENT: [&str; 14] = [
+    "General",
+    "BenchmarkName",
+    "FormatVersion",
+    "LoggingLevel",
+    "TimeUnit",
+    "OutputFile",
+    "OutputFormat",
+    "BenchmarksPath",
+    "BenchmarkPath",
+    "Parameters",
+    "Stream",
+    "TypeSize",
+    "Device",
+    "RandomSeed",
+];
 
 /// A tuning file that has been read, before its source is.
 #[derive(Debug)]
@@ -240,23 +260,6 @@ impl TuningFile {
             let message = "is not used: the search is this program's own (spec.search.strategy)";
             report.warn("Search.Name", name, message);
         }
-        // What is left describes the benchmark or its output, for other tools.
-        const SILENT: [&str; 14] = [
-            "General",
-            "BenchmarkName",
-            "FormatVersion",
-            "LoggingLevel",
-            "TimeUnit",
-            "OutputFile",
-            "OutputFormat",
-            "BenchmarksPath",
-            "BenchmarkPath",
-            "Parameters",
-            "Stream",
-            "TypeSize",
-            "Device",
-            "RandomSeed",
-        ];
         let named = |path: &&String| !SILENT.iter().any(|silent| path.rsplit('.').next() == Some(silent));
         let mut unused: Vec<&String> = self.ignored.iter().filter(named).collect();
         unused.dedup();

@@ -6,6 +6,7 @@
 //! asks for, so the page is written here: tokens, a tree, a parser that limits nesting, and an evaluator
 //! that limits work. Whatever is not in the subset is refused by name.
 
+mod arithmetic;
 mod eval;
 mod parse;
 mod token;
