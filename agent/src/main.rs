@@ -5,8 +5,10 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use fractune_agent::tune::{self, Event, Output, Plan, RunError, Target, exit};
+use fractune_agent::mps;
+use fractune_agent::tune::{self, Event, GpuTarget, Output, Plan, RunError, Target, exit};
 use fractune_agent::worker::{self, WorkerCommand};
+use fractune_tuner::kernel::Language;
 use tracing::{error, info};
 
 #[derive(Parser)]
@@ -18,7 +20,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Tune a job's C kernels on the CPUs of this container; goes on with what the output folder holds.
+    /// Tune a job's kernels, CUDA on the GPU and C on the CPUs of this container; goes on with what the output folder holds.
     Tune {
         /// The job: a `TuneJob`.
         job: PathBuf,
@@ -31,11 +33,19 @@ enum Command {
     },
     /// Run candidates for a parent process; requests on standard input (docs/worker-protocol.md).
     Worker,
+    /// Compile CUDA C++ for a parent process.
+    #[command(hide = true)]
+    Compile,
+    /// Keep a private MPS control daemon for a parent process, and end it with the parent.
+    #[command(hide = true)]
+    MpsGuard,
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Worker => worker::serve(),
+        Command::Compile => fractune_agent::compile::serve(),
+        Command::MpsGuard => mps::guard(),
         Command::Tune { job, out, task } => {
             let filter = tracing_subscriber::EnvFilter::try_from_default_env()
                 .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
@@ -61,9 +71,12 @@ fn tune(job: &std::path::Path, folder: PathBuf, task: Option<usize>) -> anyhow::
     }
     let plan = Plan::new(loaded.job, tasks);
     let program = std::env::current_exe().context("this program's own file")?;
-    let worker = WorkerCommand { program, args: vec!["worker".into()] };
+    let target = match plan.tasks.first().map(|task| task.kernel.language) {
+        Some(Language::Cuda) => Target::Cuda(GpuTarget { program, gpu: None }),
+        _ => Target::Cpu(WorkerCommand { program, args: vec!["worker".into()] }),
+    };
     let output = Output { folder, resume: true, manifest };
-    let done = tune::until_interrupted(tune::run(&plan, &output, Target::Cpu(worker), &log_event))?;
+    let done = tune::until_interrupted(tune::run(&plan, &output, target, &log_event))?;
     let Some(result) = done else {
         info!("interrupted; every finished trial is kept");
         return Ok(exit::INTERRUPTED);

@@ -124,6 +124,7 @@ fn buffer(name: &str, output: bool) -> Buffer {
         length: LENGTH,
         init: None,
         output,
+        scratch: false,
         symbol: None,
         tolerance: None,
     }

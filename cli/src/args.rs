@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand, ValueEnum};
   1   done, but a task has no configuration that compiled, verified and ran; recheck: a time has drifted
   2   the command line is wrong
   65  the job, or the folder given, is wrong: the message names the field and the way out
-  69  what is needed is not there: a compiler, a CPU for each share
+  69  what is needed is not there: a compiler, a GPU, a CPU for each share
   74  reading or writing failed, for example on a full disk
   75  interrupted: run again with --resume")]
 pub struct Args {
@@ -53,6 +53,9 @@ pub enum Command {
         /// Fail with exit code 1 if a reported time is off by more than this.
         #[arg(long, value_name = "PERCENT")]
         within: Option<f64>,
+        /// For a run on a GPU: which one, by index or UUID [default: the one of the run].
+        #[arg(long, value_name = "INDEX|UUID")]
+        gpu: Option<String>,
         /// Print JSON instead of a table.
         #[arg(long)]
         json: bool,
@@ -66,6 +69,12 @@ pub enum Command {
     /// The child that runs candidate kernels; started by `run`.
     #[command(hide = true)]
     Worker,
+    /// The child that compiles CUDA C++; started by `run`.
+    #[command(hide = true)]
+    Compile,
+    /// The child that keeps a private MPS control daemon; started by `run`.
+    #[command(hide = true)]
+    MpsGuard,
 }
 
 /// Tune a job on this machine.
@@ -77,8 +86,11 @@ pub struct Run {
     #[arg(long, value_delimiter = ',', value_name = "PERCENT,...")]
     pub shares: Vec<u8>,
     /// What to tune on.
-    #[arg(long, value_enum, default_value_t = BackendName::Cpu)]
+    #[arg(long, value_enum, default_value_t = BackendName::Auto)]
     pub backend: BackendName,
+    /// For CUDA kernels: the GPU, by index or UUID [default: the first of `CUDA_VISIBLE_DEVICES`].
+    #[arg(long, value_name = "INDEX|UUID")]
+    pub gpu: Option<String>,
     /// For `--backend replay`: a Kernel Tuner cachefile or a trial log (trials.jsonl) to answer from, for
     /// one share or for all. May be given several times.
     #[arg(long, value_name = "[SHARE=]FILE", required_if_eq("backend", "replay"))]
@@ -152,6 +164,10 @@ pub struct Export {
 /// What to tune on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BackendName {
+    /// By the kernels' language: CUDA on a GPU, C on the CPUs.
+    Auto,
+    /// CUDA kernels on a GPU; shares under 100 are made by MPS.
+    Cuda,
     /// C kernels on this machine's CPUs; a share is that part of them.
     Cpu,
     /// A simulation: answers from a recording, measures nothing.

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use fractune_agent::backend::replay::{Recording, RecordingFile};
 use fractune_agent::tune::folder::{MANIFEST, write_whole};
 use fractune_agent::tune::recheck::{self, Recheck};
-use fractune_agent::tune::{self, Output, RunError, Target, exit, until_interrupted};
+use fractune_agent::tune::{self, GpuTarget, Output, Plan, RunError, Target, exit, until_interrupted};
 use fractune_agent::worker::WorkerCommand;
 use fractune_tuner::formats::{write_cachefile, write_t4};
+use fractune_tuner::kernel::Language;
 use fractune_tuner::results::JobResult;
 
 use crate::args::{BackendName, Export, Format, Run};
@@ -30,7 +31,9 @@ pub fn run(args: &Run) -> Result<u8, CliError> {
         progress.show(tune::Event::Note(format!("{document} in the job's file is not used")));
     }
     let target = match args.backend {
-        BackendName::Cpu => Target::Cpu(worker_command()?),
+        BackendName::Auto if is_cuda(&plan) => Target::Cuda(gpu_target(args.gpu.clone())?),
+        BackendName::Auto | BackendName::Cpu => Target::Cpu(worker_command()?),
+        BackendName::Cuda => Target::Cuda(gpu_target(args.gpu.clone())?),
         BackendName::Replay => Target::Replay(Recording::read(&recordings(&args.recording)?, &plan.shares)?),
     };
     let folder = args.out.clone().unwrap_or_else(|| Path::new("fractune-out").join(&plan.job));
@@ -156,19 +159,28 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<(), CliError> {
 ///
 /// # Errors
 /// [`CliError`].
-pub fn recheck(dir: &Path, times: u32, within: Option<f64>, json: bool) -> Result<u8, CliError> {
+pub fn recheck(
+    dir: &Path,
+    times: u32,
+    within: Option<f64>,
+    gpu: Option<String>,
+    json: bool,
+) -> Result<u8, CliError> {
     let result = outcome::results(dir)?;
     outcome::require_winners(dir, &result)?;
-    if result.device.backend != "cpu" {
-        let message = format!("a run on {} cannot be measured again on CPUs", result.device.backend);
-        return Err(CliError::Folder { dir: dir.into(), message });
-    }
+    let target = match (result.device.backend.as_str(), &result.device.gpu) {
+        ("cpu", _) => Target::Cpu(worker_command()?),
+        ("cuda", Some(used)) => Target::Cuda(gpu_target(gpu.or(Some(used.uuid.clone())))?),
+        (backend, _) => {
+            let message = format!("a run on {backend} is a simulation: there is nothing to measure again");
+            return Err(CliError::Folder { dir: dir.into(), message });
+        }
+    };
     // The command line may have changed the job.
     let shares = result.shares.clone();
     let overrides = Overrides { shares, max_trials: Some(result.search.max_trials), parallelism: Some(1) };
     let plan = job::read(&dir.join(MANIFEST), &overrides)?.plan;
-    let Some(rechecks) = until_interrupted(recheck::recheck(&plan, &result, worker_command()?, times))?
-    else {
+    let Some(rechecks) = until_interrupted(recheck::recheck(&plan, &result, target, times))? else {
         return Ok(exit::INTERRUPTED);
     };
     let rechecks = rechecks?;
@@ -199,6 +211,16 @@ fn worker_command() -> Result<WorkerCommand, RunError> {
     let program = std::env::current_exe()
         .map_err(|error| RunError::Machine(format!("cannot find this program's own file: {error}")))?;
     Ok(WorkerCommand { program, args: vec!["worker".into()] })
+}
+
+/// Whether any kernel of the plan is in CUDA.
+fn is_cuda(plan: &Plan) -> bool {
+    plan.tasks.iter().any(|task| task.kernel.language == Language::Cuda)
+}
+
+/// A GPU, with this program again for the processes beside the run's own.
+fn gpu_target(gpu: Option<String>) -> Result<GpuTarget, RunError> {
+    Ok(GpuTarget { program: worker_command()?.program, gpu })
 }
 
 fn recordings(arguments: &[String]) -> Result<Vec<RecordingFile>, CliError> {

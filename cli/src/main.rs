@@ -9,12 +9,16 @@ use kubectl_fractune::commands;
 fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Worker => return fractune_agent::worker::serve(),
+        Command::Compile => return fractune_agent::compile::serve(),
+        Command::MpsGuard => return fractune_agent::mps::guard(),
         Command::Run(run) => commands::run(&run),
         Command::Lint { file } => commands::lint(&file),
         Command::Report { dir, output } => commands::report(&dir, output.as_deref()),
         Command::Import(import) => kubectl_fractune::import::import(&import),
         Command::Export(export) => commands::export(&export),
-        Command::Recheck { dir, times, within, json } => commands::recheck(&dir, times, within, json),
+        Command::Recheck { dir, times, within, gpu, json } => {
+            commands::recheck(&dir, times, within, gpu, json)
+        }
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "kubectl-fractune", &mut std::io::stdout());
             return ExitCode::SUCCESS;

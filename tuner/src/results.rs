@@ -42,9 +42,26 @@ pub struct Device {
     pub units_by_share: BTreeMap<u8, u32>,
     /// Compiler and its version.
     pub compiler: String,
+    /// The GPU, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<Gpu>,
     /// What else a reader must know: the driver's version, a sandbox that the system could not give.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+}
+
+/// The GPU that times were taken on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gpu {
+    /// As `nvidia-smi -L` writes it.
+    pub uuid: String,
+    /// Version of the driver.
+    pub driver: String,
+    /// Whether it was used through MPS.
+    pub mps: bool,
+    /// Its memory in bytes.
+    pub memory_bytes: u64,
 }
 
 /// What was found for one kernel and problem.

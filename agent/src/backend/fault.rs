@@ -13,6 +13,12 @@ pub enum Fault {
         /// What went wrong.
         message: String,
     },
+    /// The device is of no use to this process any more: a candidate's fault, or under MPS a neighbour's.
+    #[error("{message}")]
+    Lost {
+        /// What the device said.
+        message: String,
+    },
     /// No candidate could pass.
     #[error("{message}")]
     Fatal {
@@ -24,6 +30,10 @@ pub enum Fault {
 impl Fault {
     pub(crate) fn fatal(message: impl Into<String>) -> Self {
         Self::Fatal { message: message.into() }
+    }
+
+    pub(crate) fn lost(message: impl Into<String>) -> Self {
+        Self::Lost { message: message.into() }
     }
 
     pub(crate) fn candidate(outcome: Outcome, message: impl Into<String>) -> Self {

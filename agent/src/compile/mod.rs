@@ -1,8 +1,11 @@
-//! Compiling candidates: C by the system's compiler.
+//! Compiling candidates: C by the system's compiler, CUDA by NVRTC in processes of its own.
 
 mod cc;
+pub mod nvrtc;
+mod serve;
 
 pub use cc::{Compiler, SYMBOL};
+pub use serve::serve;
 
 use std::path::PathBuf;
 

@@ -17,8 +17,6 @@ use super::session::Runner;
 use crate::compile::CompileFailure;
 use crate::gate::Need;
 
-/// Run time that the rounds of one share may take for each finalist, in nanoseconds.
-const BUDGET_PER_FINALIST_NS: u64 = 500_000_000;
 /// How many of another share's finalists join a share's own: among them, most likely, the other's winner.
 const GUESTS: usize = 3;
 
@@ -138,7 +136,7 @@ async fn rounds(
         return Ok(BTreeMap::new());
     }
     (run.listener)(Event::Finals { task: run.number, share: runner.share, entries: entries.len() });
-    let budget = BUDGET_PER_FINALIST_NS * entries.len() as u64;
+    let budget = run.backend.finalist_budget_ns() * entries.len() as u64;
     let policy = FinalsPolicy::new(f64::from(run.plan.measure.max_noise_percent), budget);
     let mut finals = Finals::new(entries, &asked, policy);
     let _quiet = acquire(run.gate, Need::Quiet).await?;

@@ -23,7 +23,7 @@ use fractune_tuner::task::Task;
 use fractune_tuner::trial::{Outcome, Trial};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 
-pub use backend::{Backend, Cpu};
+pub use backend::{Backend, Cpu, Cuda, GpuTarget};
 pub use interrupt::until_interrupted;
 pub use plan::{Event, Listener, Output, Plan, RunError, exit};
 
@@ -38,6 +38,8 @@ use session::Runner;
 pub enum Target {
     /// This machine's CPUs, with workers started by this command.
     Cpu(WorkerCommand),
+    /// A GPU.
+    Cuda(GpuTarget),
     /// A recording: a simulation.
     Replay(Recording),
 }
@@ -66,10 +68,19 @@ pub async fn run(
     listener: Listener<'_>,
 ) -> Result<JobResult, RunError> {
     let objects = output.folder.join(folder::OBJECTS);
-    let backend = match target {
-        Target::Cpu(worker) => Backend::cpu(plan, &objects, worker).await?,
-        Target::Replay(recording) => replay(plan, recording)?,
-    };
+    let backend = Backend::start(plan, &objects, target).await?;
+    let result = tune_all(plan, output, &backend, listener).await;
+    backend.stop().await;
+    result
+}
+
+/// Tunes every task of the plan on a backend.
+async fn tune_all(
+    plan: &Plan,
+    output: &Output,
+    backend: &Backend,
+    listener: Listener<'_>,
+) -> Result<JobResult, RunError> {
     let mut device = backend.device(&plan.shares);
     let folder = Folder::open(output, &plan.job)?;
     for task in &plan.tasks {
@@ -80,7 +91,7 @@ pub async fn run(
     device.notes.extend(alone);
     device.notes.iter().for_each(|note| listener(Event::Note(note.clone())));
     let runs = plan.tasks.iter().enumerate().map(|(number, task)| {
-        let run = TaskRun { number, plan, task, backend: &backend, gate: &gate, listener };
+        let run = TaskRun { number, plan, task, backend, gate: &gate, listener };
         let (device, folder) = (&device, &folder);
         async move { tune(&run, device, folder).await }
     });
@@ -103,13 +114,6 @@ pub async fn run(
     };
     folder.finish(&result)?;
     Ok(result)
-}
-
-fn replay(plan: &Plan, recording: Recording) -> Result<Backend, RunError> {
-    match plan.tasks.iter().find_map(|task| recording.mismatch(task)) {
-        Some(mismatch) => Err(RunError::Spec(mismatch)),
-        None => Ok(Backend::Replay(recording)),
-    }
 }
 
 /// Tunes one task; also returns what its workers had to say of the system.

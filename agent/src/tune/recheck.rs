@@ -5,13 +5,13 @@ use fractune_tuner::measure::{Finals, FinalsPolicy};
 use fractune_tuner::results::{JobResult, ShareResult};
 use fractune_tuner::task::Task;
 
+use super::Target;
 use super::backend::{Backend, Prepared};
 use super::batch::acquire;
 use super::plan::{Plan, RunError};
 use super::session::Runner;
 use crate::compile::CompileFailure;
 use crate::gate::Need;
-use crate::worker::WorkerCommand;
 
 /// Run time of one measurement, in nanoseconds.
 const BUDGET_NS: u64 = 500_000_000;
@@ -54,12 +54,23 @@ impl Recheck {
 pub async fn recheck(
     plan: &Plan,
     result: &JobResult,
-    worker: WorkerCommand,
+    target: Target,
     times: u32,
 ) -> Result<Vec<Recheck>, RunError> {
     let io = |error: std::io::Error| RunError::Io(format!("a temporary folder: {error}"));
     let objects = tempfile::tempdir().map_err(io)?;
-    let backend = &Backend::cpu(plan, objects.path(), worker).await?;
+    let backend = Backend::start(plan, objects.path(), target).await?;
+    let rechecks = recheck_all(plan, result, &backend, times).await;
+    backend.stop().await;
+    rechecks
+}
+
+async fn recheck_all(
+    plan: &Plan,
+    result: &JobResult,
+    backend: &Backend,
+    times: u32,
+) -> Result<Vec<Recheck>, RunError> {
     let (gate, _) = backend.gate().await;
     let mut rechecks = Vec::new();
     for task in &plan.tasks {

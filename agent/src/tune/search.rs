@@ -1,6 +1,6 @@
 //! The search phase of one task: ask, compile, verify, race, tell.
 //!
-//! Two batches are under way at any time: while one is measured the next is compiled. Batches are told in the
+//! Several batches are under way at any time: while one is measured the next are compiled. Batches are told in the
 //! order in which they were asked, whole, and a batch is raced against the best times known when it began, so
 //! the same measurements give the same trials however long each step takes.
 
@@ -21,8 +21,6 @@ use super::batch::{self, Answer, Asked, Compiled};
 use super::plan::RunError;
 use super::session::Runner;
 
-/// Batches asked but not told.
-const BATCHES_UNDER_WAY: usize = 2;
 /// A source none of whose first trials compiles is wrong, and the search ends.
 const NEVER_COMPILES_AFTER: usize = 8;
 
@@ -136,10 +134,10 @@ impl<'a> Searching<'a> {
         Elapsed { started: self.started, earlier_ms: self.earlier_ms }
     }
 
-    /// Keeps two batches under way. Each is as large as keeps every compiler busy while the other is measured.
+    /// Keeps batches under way. Each is as large as keeps every compiler busy while the other is measured.
     fn ask(&mut self) -> Result<(), RunError> {
         let batch_size = (2 * self.run.backend.compile_threads()).max(8) as u32;
-        while self.under_way.len() < BATCHES_UNDER_WAY && self.ask_batch(batch_size)? {}
+        while self.under_way.len() < self.run.backend.batches_under_way() && self.ask_batch(batch_size)? {}
         Ok(())
     }
 

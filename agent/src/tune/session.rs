@@ -10,7 +10,6 @@ use super::batch::acquire;
 use super::plan::{Plan, RunError};
 use crate::backend::replay::Recording;
 use crate::gate::Gate;
-use crate::worker::protocol::Load;
 use crate::worker::{Failure, Worker};
 use fractune_tuner::task::Task;
 
@@ -121,7 +120,9 @@ impl<'a> Runner<'a> {
                 race.record(recording.at(self.share, &prepared.configuration).1);
                 Ok(())
             }
-            (Ok(()), Backend::Cpu(_)) => self.race(&mut race, prepared, limit, started).await,
+            (Ok(()), Backend::Cpu(_) | Backend::Cuda(_)) => {
+                self.race(&mut race, prepared, limit, started).await
+            }
             (Err(failure), _) => Err(failure),
         };
         match result {
@@ -171,14 +172,8 @@ impl<'a> Runner<'a> {
             return Ok(replay_outcome(recording, self.share, prepared)?);
         }
         let verify = !self.task.kernel.verify.none;
-        let load = Load {
-            artifact: prepared.artifact.clone(),
-            symbol: crate::compile::SYMBOL.into(),
-            scalars: prepared.scalars.clone(),
-            launch: None,
-        };
         let Some(worker) = self.worker().await? else { return Ok(()) };
-        worker.load(prepared.trial, &load, ANSWER).await?;
+        worker.load(prepared.trial, &prepared.load, ANSWER).await?;
         if verify {
             worker.verify(prepared.trial, limit).await?;
         }
@@ -225,11 +220,14 @@ impl<'a> Runner<'a> {
                 self.close(prepared).await;
                 Ok(Measured::failed(outcome, message, outcome == Outcome::RuntimeError))
             }
-            Failure::Died { message } => {
+            Failure::Died { message } | Failure::Lost { message } => {
                 self.worker = None;
                 Ok(Measured::failed(Outcome::RuntimeError, message, true))
             }
             Failure::TimedOut { .. } => {
+                if let Some(pid) = self.worker.as_ref().and_then(Worker::pid) {
+                    self.backend.release(pid).await;
+                }
                 self.worker = None;
                 let message = format!("did not end within {:.1} s at {} %", limit.as_secs_f64(), self.share);
                 Ok(Measured::failed(Outcome::RunTimeout, message, false))
@@ -261,10 +259,8 @@ impl<'a> Runner<'a> {
 
     /// The worker, started if there is none; none for a recording.
     async fn worker(&mut self) -> Result<Option<&mut Worker>, RunError> {
-        if self.worker.is_none()
-            && let Backend::Cpu(cpu) = self.backend
-        {
-            self.worker = Some(cpu.start_worker(self.plan, self.task, self.share).await?);
+        if self.worker.is_none() {
+            self.worker = self.backend.start_worker(self.plan, self.task, self.share).await?;
         }
         Ok(self.worker.as_mut())
     }

@@ -1,16 +1,20 @@
 //! Where the runs on one machine meet: the socket of the gate that they share.
 
 use std::fmt::Write as _;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::PathBuf;
 
 use rustix::process::geteuid;
 
+use super::plan::RunError;
 use crate::gate::{Capacity, Gate};
 
 /// Names the gate's socket, instead of one in the user's runtime folder.
 const VARIABLE: &str = "FRACTUNE_GATE";
+/// Units of a GPU: percent.
+const WHOLE_GPU: u32 = 100;
 
 /// The gate of all runs on these CPUs. Where there can be none, one for this run alone, and why.
 pub(super) async fn shared_gate(cpus: &[usize]) -> (Gate, Option<String>) {
@@ -30,11 +34,63 @@ pub(super) async fn shared_gate(cpus: &[usize]) -> (Gate, Option<String>) {
     }
 }
 
+/// The gate of all runs on a GPU under one MPS daemon. Where there can be none, one for this run alone, and why.
+pub(super) async fn shared_gpu_gate(uuid: &str) -> (Gate, Option<String>) {
+    let path = match named() {
+        Some(path) => Ok(path),
+        None => runtime_folder().map(|folder| folder.join(format!("{uuid}.sock"))),
+    };
+    let shared = match path {
+        Ok(path) => {
+            let whole = Capacity::Units(WHOLE_GPU);
+            Gate::shared(&path, whole).await.map_err(|error| error.to_string())
+        }
+        Err(error) => Err(error.to_string()),
+    };
+    match shared {
+        Ok(gate) => (gate, None),
+        Err(why) => {
+            let note = format!("other runs are not kept off this GPU: no shared gate ({why})");
+            (Gate::gpu(), Some(note))
+        }
+    }
+}
+
+/// Claims a GPU for a run of this user, for as long as the file is open. Runs under one MPS daemon share it; a
+/// run that has a daemon of its own, or none, must be alone: clients of two daemons take turns on the GPU, and
+/// what one measures includes the other's turns.
+pub(super) fn claim_gpu(uuid: &str, shared: bool) -> Result<File, RunError> {
+    let path = runtime_folder()
+        .map_err(|error| RunError::Machine(format!("no folder for this user's runs: {error}")))?
+        .join(format!("{uuid}.lock"));
+    let open = File::options().create(true).truncate(false).write(true).open(&path);
+    let file = open.map_err(|error| RunError::io(&path, &error))?;
+    let locked = if shared { file.try_lock_shared() } else { file.try_lock() };
+    match locked {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(RunError::Machine(format!(
+            "GPU {uuid} is in use by another run of this user; wait for its end, or have both run under one MPS \
+             daemon (CUDA_MPS_PIPE_DIRECTORY)"
+        ))),
+        Err(TryLockError::Error(error)) => Err(RunError::io(&path, &error)),
+    }
+}
+
+/// What the environment names instead of a socket in the user's runtime folder.
+fn named() -> Option<PathBuf> {
+    std::env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
 /// A path that every run of this user on the same CPUs comes to.
 fn socket(cpus: &[usize]) -> io::Result<PathBuf> {
-    if let Some(path) = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) {
-        return Ok(path.into());
+    match named() {
+        Some(path) => Ok(path),
+        None => Ok(runtime_folder()?.join(format!("cpus-{}.sock", name(cpus)))),
     }
+}
+
+/// A folder of this user alone.
+fn runtime_folder() -> io::Result<PathBuf> {
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
     let user = geteuid().as_raw();
     let folder = match runtime.filter(|path| path.is_dir()) {
@@ -47,7 +103,7 @@ fn socket(cpus: &[usize]) -> io::Result<PathBuf> {
         let reason = format!("{} is not a folder of this user alone", folder.display());
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
     }
-    Ok(folder.join(format!("cpus-{}.sock", name(cpus))))
+    Ok(folder)
 }
 
 /// A short name for a set of CPUs: one hexadecimal bit mask.

@@ -37,6 +37,7 @@ pub struct Worker {
     requests: ChildStdin,
     replies: BufReader<ChildStdout>,
     ready: Ready,
+    throttled: Option<String>,
     state: State,
 }
 
@@ -88,7 +89,13 @@ pub enum Failure {
         /// How it died.
         message: String,
     },
-    /// No reply in time; the worker was killed.
+    /// The worker's device is of no use to it any more, or not ready yet; the worker is dead.
+    #[error("{message}")]
+    Lost {
+        /// What the device said.
+        message: String,
+    },
+    /// No reply in time. The worker still runs, and is of no use: drop it, which kills it.
     #[error("no reply within {} s", limit.as_secs_f64())]
     TimedOut {
         /// The time that it had.
@@ -108,7 +115,7 @@ impl Failure {
     pub fn outcome(&self) -> Option<Outcome> {
         match self {
             Self::Refused { outcome, .. } => Some(*outcome),
-            Self::Died { .. } => Some(Outcome::RuntimeError),
+            Self::Died { .. } | Self::Lost { .. } => Some(Outcome::RuntimeError),
             Self::TimedOut { .. } => Some(Outcome::RunTimeout),
             Self::Fatal { .. } => None,
         }
@@ -124,7 +131,7 @@ impl Worker {
     pub async fn start(
         command: &WorkerCommand,
         init: &Init,
-        env: &[(String, String)],
+        env: &[(String, OsString)],
         limit: Duration,
     ) -> Result<Self, WorkerError> {
         let failed = |source| WorkerError::Spawn { program: command.program.clone(), source };
@@ -143,9 +150,10 @@ impl Worker {
         let (Some(requests), Some(replies)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(failed(io::Error::other("it has no pipes")));
         };
-        let nothing_yet = Ready { protocol: 0, product: String::new(), units: 0, notes: vec![] };
+        let nothing_yet = Ready { protocol: 0, product: String::new(), units: 0, gpu: None, notes: vec![] };
         let replies = BufReader::new(replies);
-        let mut worker = Self { child, requests, replies, ready: nothing_yet, state: State::Idle };
+        let mut worker =
+            Self { child, requests, replies, ready: nothing_yet, throttled: None, state: State::Idle };
         match worker.ask(&Request::Init(Box::new(init.clone())), limit).await? {
             Reply::Ready(ready) if ready.protocol == VERSION => worker.ready = ready,
             Reply::Ready(ready) => return Err(WorkerError::Version { theirs: ready.protocol }),
@@ -158,6 +166,12 @@ impl Worker {
     #[must_use]
     pub fn ready(&self) -> &Ready {
         &self.ready
+    }
+
+    /// Why the device was slower than it could be when times were last taken so, if ever they were.
+    #[must_use]
+    pub fn throttled(&self) -> Option<&str> {
+        self.throttled.as_deref()
     }
 
     /// Its process, and its process group; none once it is known to be dead.
@@ -197,7 +211,10 @@ impl Worker {
     /// [`Failure`] when it fails.
     pub async fn run(&mut self, id: u32, runs: u32, limit: Duration) -> Result<Vec<u64>, Failure> {
         match self.ask(&Request::Run { id, runs }, limit).await? {
-            Reply::Times { times_ns } if times_ns.len() == runs as usize => Ok(times_ns),
+            Reply::Times { times_ns, throttled } if times_ns.len() == runs as usize => {
+                self.throttled = throttled.or(self.throttled.take());
+                Ok(times_ns)
+            }
             other => Err(self.out_of_protocol(&other).await),
         }
     }
@@ -239,10 +256,8 @@ impl Worker {
             Ok(Err(Broken::TooLong)) => {
                 return Err(self.bury("spoke out of protocol: a reply of more than 64 MiB").await);
             }
-            Err(_) => {
-                self.bury("was killed after a time limit").await;
-                return Err(Failure::TimedOut { limit });
-            }
+            // Not killed here: on a GPU, what hangs is taken off the device first.
+            Err(_) => return Err(Failure::TimedOut { limit }),
         };
         let Ok(reply) = serde_json::from_slice(&line) else {
             return Err(self.bury("spoke out of protocol: its reply is no message").await);
@@ -251,6 +266,10 @@ impl Worker {
         match reply {
             Reply::Failed { outcome, message } => Err(Failure::Refused { outcome, message }),
             Reply::Fatal { message } => Err(Failure::Fatal { message }),
+            Reply::Lost { message } => {
+                self.bury(&message).await;
+                Err(Failure::Lost { message })
+            }
             reply => Ok(reply),
         }
     }
@@ -291,6 +310,7 @@ impl Worker {
             Reply::Times { .. } => "times of another number of runs",
             Reply::Failed { .. } => "failed",
             Reply::Fatal { .. } => "fatal",
+            Reply::Lost { .. } => "lost",
         };
         self.bury(&format!("spoke out of protocol: answered {kind:?}")).await
     }

@@ -4,6 +4,7 @@
 //! kernel needs. Both bind every thread that is started later, and neither can be undone.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, PathFd, RestrictionStatus,
@@ -20,14 +21,23 @@ const ENOSYS: u32 = 38;
 /// Set in the flags of `clone` for a thread of the same process.
 const CLONE_THREAD: u64 = 0x0001_0000;
 
+/// What may still be read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Readable<'a> {
+    /// All that this user may read.
+    Everything,
+    /// These folders and files alone.
+    Only(&'a [PathBuf]),
+}
+
 /// Confines the calling thread and all threads that it will start. Returns a sentence for each part that the
 /// system could not give.
-pub(super) fn confine() -> Vec<String> {
+pub(crate) fn confine(readable: Readable<'_>) -> Vec<String> {
     let mut notes = Vec::new();
     if let Err(error) = rustix::thread::set_no_new_privs(true) {
         notes.push(format!("no_new_privs is refused ({error}): set-uid programs keep their rights"));
     }
-    match landlock() {
+    match landlock(readable) {
         Ok(status) => match status.ruleset {
             RulesetStatus::FullyEnforced => {}
             RulesetStatus::PartiallyEnforced => notes.push(
@@ -47,21 +57,26 @@ pub(super) fn confine() -> Vec<String> {
     notes
 }
 
-/// Everything may be read and executed, nothing written; no TCP; no signals or abstract sockets outwards.
-fn landlock() -> Result<RestrictionStatus, RulesetError> {
+/// What is readable may be executed, nothing written; no TCP; no signals or abstract sockets outwards.
+fn landlock(readable: Readable<'_>) -> Result<RestrictionStatus, RulesetError> {
     // The newest ABI whose rights are all about what is taken away here.
     let abi = ABI::V6;
-    let ruleset = Ruleset::default()
+    let root = [PathBuf::from("/")];
+    let paths = match readable {
+        Readable::Everything => root.as_slice(),
+        Readable::Only(paths) => paths,
+    };
+    let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(abi))?
         .handle_access(AccessNet::from_all(abi))?
         .scope(Scope::from_all(abi))?
         .create()?;
-    // Without the root nothing could be read at all: that is the caller's note, not a panic.
-    let ruleset = match PathFd::new("/") {
-        Ok(root) => ruleset.add_rule(PathBeneath::new(root, AccessFs::from_read(abi)))?,
-        Err(_) => ruleset,
-    };
+    // What does not exist needs no rule. Without the root nothing could be read at all: that is the caller's
+    // note, not a panic.
+    for path in paths.iter().filter_map(|path| PathFd::new(path).ok()) {
+        ruleset = ruleset.add_rule(PathBeneath::new(path, AccessFs::from_read(abi)))?;
+    }
     ruleset.restrict_self()
 }
 

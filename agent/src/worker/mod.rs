@@ -5,12 +5,14 @@
 //! [`client`] the parent's side, [`serve()`] the child's.
 
 pub mod client;
-mod confine;
+pub(crate) mod confine;
+mod device;
 mod limits;
 pub mod protocol;
 mod serve;
-mod status;
+pub(crate) mod status;
 mod syscalls;
 
 pub use client::{Failure, Worker, WorkerCommand, WorkerError};
+pub use protocol::Ready;
 pub use serve::serve;

@@ -10,7 +10,7 @@ use fractune_tuner::trial::Outcome;
 use serde::{Deserialize, Serialize};
 
 /// Version of the protocol. Parent and worker must agree on it exactly.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Longest line that either side accepts, in bytes.
 pub const MAX_LINE: usize = 64 << 20;
@@ -77,6 +77,18 @@ pub struct Init {
     pub cache: CacheState,
     /// Memory in bytes that candidates may allocate beside the buffers.
     pub memory_limit_bytes: u64,
+    /// For CUDA: candidates run on the first GPU that the worker may see. Null: they run on its CPUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<Gpu>,
+}
+
+/// How a worker uses its GPU.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gpu {
+    /// The compiled kernels that compare outputs. Null: only open the GPU and say what it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checks: Option<PathBuf>,
 }
 
 /// One argument of the entry point.
@@ -106,6 +118,9 @@ pub struct Buffer {
     /// Whether candidates write it, and verification compares it.
     #[serde(default)]
     pub output: bool,
+    /// Whether candidates write it although it is not compared.
+    #[serde(default)]
+    pub scratch: bool,
     /// The variable of the artifact that receives the contents, where the buffer is no argument; GPUs only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub symbol: Option<String>,
@@ -137,16 +152,19 @@ pub struct Scalar {
 }
 
 /// Something compiled that can be loaded and called.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Load {
-    /// Path of the compiled artifact: for C, a shared object.
+    /// Path of the compiled artifact: for C a shared object, for CUDA a CUBIN.
     pub artifact: PathBuf,
-    /// Symbol to call: for C, a `void symbol(void **args)`.
+    /// Symbol to call: for C a `void symbol(void **args)`, for CUDA the kernel.
     pub symbol: String,
     /// Values of the scalar arguments, in their order, as decimal numbers.
     #[serde(default)]
     pub scalars: Vec<String>,
+    /// Symbols of the variables that receive buffers, in the buffers' order; none for C.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub variables: Vec<String>,
     /// Launch sizes; null for C.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launch: Option<Launch>,
@@ -177,12 +195,21 @@ pub enum Reply {
     Times {
         /// Nanoseconds of each run.
         times_ns: Vec<u64>,
+        /// Why the GPU's clocks were held down although the runs were repeated; null where they were not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        throttled: Option<String>,
     },
     /// The candidate failed; the worker lives on.
     Failed {
         /// How the trial ends.
         outcome: Outcome,
         /// What went wrong, as a sentence without a full stop.
+        message: String,
+    },
+    /// The device is of no use to the worker any more: through the candidate, or under MPS through any other
+    /// client's. Or it is not ready yet, in answer to `init`. The worker exits.
+    Lost {
+        /// What the device said.
         message: String,
     },
     /// This worker cannot serve the request, whatever the candidate: the reference is bad, a buffer does
@@ -203,9 +230,26 @@ pub struct Ready {
     pub product: String,
     /// Compute units that candidates have: CPUs or SMs.
     pub units: u32,
+    /// What is known of the GPU; null for CPUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<GpuReady>,
     /// What the system could not give, in sentences: a part of the confinement, say.
     #[serde(default)]
     pub notes: Vec<String>,
+}
+
+/// What a worker reads back from its GPU.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GpuReady {
+    /// As `nvidia-smi -L` writes it.
+    pub uuid: String,
+    /// Whether the worker is a client of an MPS server.
+    pub mps: bool,
+    /// Major and minor compute capability.
+    pub compute_capability: [u32; 2],
+    /// Free memory in bytes.
+    pub free_memory_bytes: u64,
 }
 
 #[cfg(test)]
@@ -220,6 +264,7 @@ mod tests {
                 artifact: "/tmp/a.so".into(),
                 symbol: "fractune_call".into(),
                 scalars: vec!["64".into()],
+                variables: vec![],
                 launch: None,
             },
         };
@@ -229,7 +274,7 @@ mod tests {
         );
         assert_eq!(serde_json::to_string(&Request::Exit).unwrap(), r#"{"request":"exit"}"#);
         assert_eq!(
-            serde_json::to_string(&Reply::Times { times_ns: vec![1, 2] }).unwrap(),
+            serde_json::to_string(&Reply::Times { times_ns: vec![1, 2], throttled: None }).unwrap(),
             r#"{"reply":"times","timesNs":[1,2]}"#
         );
         assert_eq!(

@@ -3,17 +3,20 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use rustix::io::fcntl_dupfd_cloexec;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::stdio;
 
-use super::protocol::{Init, MAX_LINE, Ready, Reply, Request, VERSION};
-use super::{confine, limits};
+use super::device::Device;
+use super::protocol::{Init, MAX_LINE, Reply, Request, VERSION};
 use crate::backend::Fault;
-use crate::backend::cpu::Device;
 
 /// Exit code of a worker that cannot speak with its parent.
 const BROKEN: u8 = 70;
+/// How often a waiting worker looks after its device.
+const HEARTBEAT: Duration = Duration::from_millis(20);
 
 /// Runs this process as a worker: takes standard input and output for the protocol, and serves requests until
 /// `exit` or the end of the input. To be called first thing in a process of its own with one thread.
@@ -29,7 +32,15 @@ pub fn serve() -> ExitCode {
 /// Serves from `init` to `exit`.
 fn session(channel: &mut Channel) -> io::Result<()> {
     let mut device: Option<Device> = None;
-    while let Some(line) = channel.read()? {
+    loop {
+        // Under MPS another client's fault ends this one's device, too, and the server recovers only when
+        // every client has gone: so a worker that waits for requests looks after its device.
+        while !channel.wait(HEARTBEAT)? {
+            if device.as_ref().is_some_and(|device| !device.is_alive()) {
+                return Err(io::Error::other("the device is lost"));
+            }
+        }
+        let Some(line) = channel.read()? else { break };
         let request = match serde_json::from_slice(&line) {
             Ok(request) => request,
             Err(error) => {
@@ -41,42 +52,33 @@ fn session(channel: &mut Channel) -> io::Result<()> {
         let last = matches!(request, Request::Exit);
         let reply = match (request, &mut device) {
             (Request::Exit, _) => Ok(Reply::Ok),
-            (Request::Init(init), None) => set_up(&init).map(|(made, ready)| {
-                device = Some(made);
-                Reply::Ready(ready)
-            }),
+            (Request::Init(init), None) => {
+                check_version(&init).and_then(|()| Device::set_up(&init)).map(|(made, ready)| {
+                    device = Some(made);
+                    Reply::Ready(ready)
+                })
+            }
             (Request::Init(_), Some(_)) => Err(Fault::fatal("init comes once")),
             (_, None) => Err(Fault::fatal("the first request must be init")),
             (request, Some(device)) => answer(device, request),
         };
-        channel.write(&reply.unwrap_or_else(Reply::from))?;
-        if last {
+        let reply = reply.unwrap_or_else(Reply::from);
+        channel.write(&reply)?;
+        if last || matches!(reply, Reply::Lost { .. }) {
             break;
         }
     }
     Ok(())
 }
 
-/// Limits, buffers, confinement: in this order, and all of it before anything foreign is loaded.
-fn set_up(init: &Init) -> Result<(Device, Ready), Fault> {
-    if init.protocol != VERSION {
-        return Err(Fault::fatal(format!(
-            "this worker speaks protocol {VERSION}, not {}: agent and worker must be of the same release",
-            init.protocol
-        )));
+fn check_version(init: &Init) -> Result<(), Fault> {
+    if init.protocol == VERSION {
+        return Ok(());
     }
-    let mut notes = limits::lifelines();
-    limits::bind(&init.cpus).map_err(Fault::fatal)?;
-    let device = Device::new(init)?;
-    notes.extend(limits::memory(device.outputs_bytes(), init.cpus.len(), init.memory_limit_bytes));
-    notes.extend(confine::confine());
-    let ready = Ready {
-        protocol: VERSION,
-        product: crate::backend::cpu::product(),
-        units: init.cpus.len() as u32,
-        notes,
-    };
-    Ok((device, ready))
+    Err(Fault::fatal(format!(
+        "this worker speaks protocol {VERSION}, not {}: agent and worker must be of the same release",
+        init.protocol
+    )))
 }
 
 fn answer(device: &mut Device, request: Request) -> Result<Reply, Fault> {
@@ -84,7 +86,7 @@ fn answer(device: &mut Device, request: Request) -> Result<Reply, Fault> {
         Request::Reference => device.run_reference()?,
         Request::Load { id, load } => device.load(id, &load)?,
         Request::Verify { id } => device.verify(id)?,
-        Request::Run { id, runs } => return Ok(Reply::Times { times_ns: device.run(id, runs)? }),
+        Request::Run { id, runs } => return device.run(id, runs),
         Request::Unload { id } => device.unload(id)?,
         // Both were dealt with before a device was needed.
         Request::Init(_) | Request::Exit => {}
@@ -96,6 +98,7 @@ impl From<Fault> for Reply {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Candidate { outcome, message } => Reply::Failed { outcome, message },
+            Fault::Lost { message } => Reply::Lost { message },
             Fault::Fatal { message } => Reply::Fatal { message },
         }
     }
@@ -119,6 +122,19 @@ impl Channel {
         stdio::dup2_stdout(&null)?;
         stdio::dup2_stderr(&null)?;
         Ok(Self { requests: BufReader::new(requests.into()), replies: replies.into() })
+    }
+
+    /// Whether there is something to read, or the input has ended, before this time is over.
+    fn wait(&self, limit: Duration) -> io::Result<bool> {
+        if !self.requests.buffer().is_empty() {
+            return Ok(true);
+        }
+        let limit = Timespec { tv_sec: 0, tv_nsec: i64::from(limit.subsec_nanos()) };
+        match poll(&mut [PollFd::new(self.requests.get_ref(), PollFlags::IN)], Some(&limit)) {
+            Ok(ready) => Ok(ready > 0),
+            Err(Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The next line; none at the end of the input.

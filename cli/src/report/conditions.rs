@@ -20,6 +20,11 @@ pub(super) fn section(input: &ReportInput) -> Markup {
                     @for (share, units) in &device.units_by_share {
                         (row(&format!("Units at {}", share_label(*share)), &units.to_string()))
                     }
+                    @if let Some(gpu) = &device.gpu {
+                        (row("GPU", &gpu.uuid))
+                        (row("Driver", &gpu.driver))
+                        (row("Shares made by", if gpu.mps { "MPS" } else { "nothing: the whole GPU, without MPS" }))
+                    }
                     (row("Compiler", &or_unknown(&device.compiler)))
                     @for note in &device.notes { (row("Note", note)) }
                     @for (name, value) in &input.settings { (row(name, value)) }

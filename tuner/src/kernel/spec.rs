@@ -141,6 +141,10 @@ pub struct Buffer {
     /// Whether the kernel writes it; outputs are what verification compares.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub output: bool,
+    /// Whether the kernel uses it for what it works out on the way: it may be written, and is not compared.
+    /// Before a run that is verified it holds `init`, or poison; a timed run finds what the last one left.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub scratch: bool,
     /// Name of a `__constant__` or `__device__` variable of the source that receives the contents. The buffer
     /// is then no argument of the entry point. CUDA only, inputs only.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -63,6 +63,11 @@ impl Checks<'_> {
 
     fn buffer(&mut self, field: &str, buffer: &Buffer, sizes: &Scope, all: &Scope) -> Option<TaskArgument> {
         self.symbol(field, buffer);
+        if buffer.scratch && (buffer.output || buffer.symbol.is_some()) {
+            let message =
+                "is an output or a variable as well; a scratch buffer is neither compared nor constant";
+            self.refuse(&format!("{field}.buffer.scratch"), true, message);
+        }
         let field = &format!("{field}.buffer.length");
         let text = buffer.length.as_str();
         let length = match Expression::compile(text, sizes) {
@@ -106,6 +111,7 @@ impl Checks<'_> {
             length,
             init: buffer.init,
             output: buffer.output,
+            scratch: buffer.scratch,
             symbol: buffer.symbol.clone(),
         })
     }

@@ -64,6 +64,8 @@ pub enum TaskArgument {
         init: Option<Init>,
         /// Whether the kernel writes it.
         output: bool,
+        /// Whether the kernel may write it although it is no output.
+        scratch: bool,
         /// The variable of the source that receives it, where it is no argument.
         symbol: Option<String>,
     },

@@ -41,6 +41,8 @@ struct Output {
     memory: Guarded,
     /// First contents; none: poison.
     first: Option<ReadOnly>,
+    /// Whether it is compared with what the reference wrote; else it is scratch.
+    compared: bool,
     /// What the reference wrote, once it has run.
     expected: Option<ReadOnly>,
 }
@@ -94,13 +96,16 @@ impl Device {
     fn reference_outputs(&mut self, load: &Load) -> Result<(), Fault> {
         let reference = self.prepare(load).map_err(|fault| match fault {
             Fault::Candidate { message, .. } => Fault::fatal(format!("the reference {message}")),
-            fatal @ Fault::Fatal { .. } => fatal,
+            fault @ (Fault::Fatal { .. } | Fault::Lost { .. }) => fault,
         })?;
         self.freshen();
         self.call(&reference);
         for output in self.outputs_mut() {
             if let Some(side) = output.memory.broken_seal() {
                 return Err(Fault::fatal(format!("the reference writes {side} of {}", output.name)));
+            }
+            if !output.compared {
+                continue;
             }
             if let Some(fault) = compare::reference_fault(&output.described(), output.memory.bytes()) {
                 return Err(Fault::fatal(fault));
@@ -240,7 +245,7 @@ impl Device {
     /// Outputs that are also read get their first contents back, so that every timed run does the same.
     fn restore(&mut self) {
         for output in self.outputs_mut() {
-            if let Some(first) = &output.first {
+            if let Some(first) = output.first.as_ref().filter(|_| output.compared) {
                 output.memory.bytes_mut().copy_from_slice(first.bytes());
             }
         }
@@ -272,7 +277,7 @@ impl Device {
 
 impl Slot {
     fn for_buffer(buffer: &Buffer, seed: u64, argument: usize) -> Result<Self, Fault> {
-        let Buffer { name, element, length, init, output, symbol: _, tolerance } = buffer;
+        let Buffer { name, element, length, init, output, scratch, symbol: _, tolerance } = buffer;
         let too_large = |e: &dyn std::fmt::Display| {
             Fault::fatal(format!("buffer {name} of {length} elements does not fit in memory: {e}"))
         };
@@ -285,7 +290,7 @@ impl Slot {
             contents::fill(memory.bytes_mut(), *element, contents, seed, argument);
             memory.protect().map_err(|e| too_large(&e))
         };
-        if !output {
+        if !output && !scratch {
             return Ok(Self::Input(filled(init.unwrap_or(Contents::Uniform))?));
         }
         let by_type = Tolerance { relative: element.default_tolerance(), absolute: None };
@@ -295,6 +300,7 @@ impl Slot {
             tolerance: tolerance.unwrap_or(by_type),
             memory: Guarded::new(len).map_err(|e| too_large(&e))?,
             first: init.map(filled).transpose()?,
+            compared: *output,
             expected: None,
         });
         // Written now, so that no page is touched for the first time while the clock runs.

@@ -75,9 +75,7 @@ impl Visit for Difference<'_> {
         let Output { name, poisoned, .. } = *self.output;
         let untouched = |x: E| poisoned && x.is_poison();
         let relative = self.tolerance.relative;
-        let absolute = self.tolerance.absolute.unwrap_or_else(|| {
-            if relative > 0.0 { relative * root_mean_square::<E>(self.expected, untouched) } else { 0.0 }
-        });
+        let absolute = allowed::<E>(self.output, self.tolerance, self.expected);
         let mut first = None;
         let mut differing = 0_usize;
         let mut largest = 0.0_f64;
@@ -111,6 +109,32 @@ impl Visit for Difference<'_> {
             if largest > 0.0 { format!(", largest relative error {largest:.1e}") } else { String::new() };
         Some(format!("{what} ({differing} of {total} elements differ{error})"))
     }
+}
+
+/// The absolute error that every element of an output may have.
+pub(in crate::backend) fn absolute(output: &Output<'_>, tolerance: Tolerance, expected: &[u8]) -> f64 {
+    dispatch(output.element, Absolute { output, tolerance, expected })
+}
+
+struct Absolute<'a> {
+    output: &'a Output<'a>,
+    tolerance: Tolerance,
+    expected: &'a [u8],
+}
+
+impl Visit for Absolute<'_> {
+    type Output = f64;
+    fn visit<E: Element>(self) -> f64 {
+        allowed::<E>(self.output, self.tolerance, self.expected)
+    }
+}
+
+fn allowed<E: Element>(output: &Output<'_>, tolerance: Tolerance, expected: &[u8]) -> f64 {
+    let Tolerance { relative, absolute } = tolerance;
+    let untouched = |x: E| output.poisoned && x.is_poison();
+    absolute.unwrap_or_else(|| {
+        if relative > 0.0 { relative * root_mean_square::<E>(expected, untouched) } else { 0.0 }
+    })
 }
 
 /// With an exponent where forty digits would be needed otherwise.

@@ -106,7 +106,15 @@ impl One<'_> {
         let init = if reads { self.init(element, report)? } else { None };
         // An input is random unless said otherwise; an output that is read needs its contents said.
         let init = if writes && reads { init.or(Some(Init::Uniform)) } else { init };
-        Some(Buffer { name: self.name(), element, length: length?, init, output: writes, symbol: None })
+        Some(Buffer {
+            name: self.name(),
+            element,
+            length: length?,
+            init,
+            output: writes,
+            scratch: false,
+            symbol: None,
+        })
     }
 
     fn length(&self, lanes: i64, names: &Names<'_>, report: &mut Report) -> Option<String> {

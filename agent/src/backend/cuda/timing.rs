@@ -1,0 +1,174 @@
+//! Taking times: events round each launch, or round a graph of many where a launch is short.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use fractune_tuner::settings::CacheState;
+
+use super::driver::{Context, DriverError, Event, Function, Graph, Memory};
+use crate::worker::protocol::Launch;
+
+/// Launches queued before they are waited for. Queued ahead, the GPU never waits for the CPU.
+const CHUNK: usize = 32;
+/// Hot launches shorter than this are timed many at once, in a graph: the time that the CPU takes to queue one,
+/// and the resolution of an event, are no longer small beside it.
+const SHORT_NS: u64 = 50_000;
+/// A graph is worth about this time.
+const GRAPH_NS: u64 = 200_000;
+/// Most launches of a graph.
+const MAX_GRAPH: u64 = 512;
+/// A device that was idle for so long has lowered its clocks...
+const IDLE: Duration = Duration::from_millis(500);
+/// ...and is kept busy for so long before anything is timed.
+const WARM_UP: Duration = Duration::from_millis(30);
+
+/// A candidate that can be launched.
+#[derive(Debug)]
+pub(super) struct Launchable {
+    pub(super) function: Function,
+    pub(super) launch: Launch,
+    pub(super) parameters: Vec<u64>,
+    /// Its first time in nanoseconds.
+    first_ns: Option<u64>,
+    graph: Option<(Graph, u64)>,
+}
+
+impl Launchable {
+    pub(super) fn new(function: Function, launch: Launch, parameters: Vec<u64>) -> Self {
+        Self { function, launch, parameters, first_ns: None, graph: None }
+    }
+
+    /// Queues one launch.
+    pub(super) fn queue(&mut self, context: &Context) -> Result<(), DriverError> {
+        context.launch(&self.function, &self.launch, &mut self.parameters)
+    }
+}
+
+/// Takes times on one context.
+#[derive(Debug)]
+pub(super) struct Timer {
+    context: Rc<Context>,
+    events: Vec<(Event, Event)>,
+    /// Written over before a cold run: as large as the second-level cache, which is what nvbench does.
+    flush: Option<Memory>,
+    last_used: Instant,
+}
+
+impl Timer {
+    pub(super) fn new(
+        context: &Rc<Context>,
+        cache: CacheState,
+        l2_bytes: usize,
+    ) -> Result<Self, DriverError> {
+        let flush = match cache {
+            CacheState::Cold => Some(context.allocate(l2_bytes)?),
+            CacheState::Hot => None,
+        };
+        let events = (0..CHUNK).map(|_| Ok((context.event()?, context.event()?)));
+        Ok(Self {
+            context: context.clone(),
+            events: events.collect::<Result<_, DriverError>>()?,
+            flush,
+            // Nothing has run yet.
+            last_used: Instant::now().checked_sub(IDLE).unwrap_or_else(Instant::now),
+        })
+    }
+
+    /// Times of `runs` runs in nanoseconds. `restore` queues what must happen before each of them, if anything
+    /// must.
+    pub(super) fn times(
+        &mut self,
+        candidate: &mut Launchable,
+        runs: u32,
+        restore: Option<&dyn Fn() -> Result<(), DriverError>>,
+    ) -> Result<Vec<u64>, DriverError> {
+        self.warm_up(candidate, restore)?;
+        let mut times = Vec::with_capacity(runs as usize);
+        if candidate.first_ns.is_none() {
+            let first = self.singly(candidate, 1, restore)?;
+            candidate.first_ns = first.first().copied();
+            times.extend(first);
+        }
+        let short = candidate.first_ns.is_some_and(|first| first < SHORT_NS);
+        let grouped = short && self.flush.is_none() && restore.is_none();
+        if grouped && times.len() == 1 {
+            // Taken singly, it would not be of the same kind as those that follow.
+            times.clear();
+        }
+        while times.len() < runs as usize {
+            let count = (runs as usize - times.len()).min(CHUNK);
+            times.extend(if grouped {
+                self.grouped(candidate, count)?
+            } else {
+                self.singly(candidate, count, restore)?
+            });
+        }
+        self.last_used = Instant::now();
+        Ok(times)
+    }
+
+    /// Keeps the device busy with the candidate until its clocks are up.
+    fn warm_up(
+        &mut self,
+        candidate: &mut Launchable,
+        restore: Option<&dyn Fn() -> Result<(), DriverError>>,
+    ) -> Result<(), DriverError> {
+        if self.last_used.elapsed() < IDLE {
+            return Ok(());
+        }
+        let started = Instant::now();
+        while started.elapsed() < WARM_UP {
+            restore.map_or(Ok(()), |restore| restore())?;
+            candidate.queue(&self.context)?;
+            self.context.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Each run between two events of its own.
+    fn singly(
+        &self,
+        candidate: &mut Launchable,
+        count: usize,
+        restore: Option<&dyn Fn() -> Result<(), DriverError>>,
+    ) -> Result<Vec<u64>, DriverError> {
+        if self.flush.is_none() {
+            // Keeps the device busy while the first timed run is queued.
+            restore.map_or(Ok(()), |restore| restore())?;
+            candidate.queue(&self.context)?;
+        }
+        for (start, end) in self.events.iter().take(count) {
+            restore.map_or(Ok(()), |restore| restore())?;
+            if let Some(flush) = &self.flush {
+                flush.fill(0, flush.bytes(), 0)?;
+            }
+            start.record()?;
+            candidate.queue(&self.context)?;
+            end.record()?;
+        }
+        self.context.wait()?;
+        self.events.iter().take(count).map(|(start, end)| end.since(start)).collect()
+    }
+
+    /// Each time is the mean of a graph's launches, one right behind the other.
+    fn grouped(&self, candidate: &mut Launchable, count: usize) -> Result<Vec<u64>, DriverError> {
+        let (graph, launches) = match candidate.graph.take() {
+            Some(made) => made,
+            None => {
+                let first = candidate.first_ns.unwrap_or(SHORT_NS).max(1);
+                let launches = GRAPH_NS.div_ceil(first).clamp(4, MAX_GRAPH);
+                let queue = || (0..launches).try_for_each(|_| candidate.queue(&self.context));
+                (self.context.record(queue)?, launches)
+            }
+        };
+        graph.launch()?;
+        for (start, end) in self.events.iter().take(count) {
+            start.record()?;
+            graph.launch()?;
+            end.record()?;
+        }
+        self.context.wait()?;
+        candidate.graph = Some((graph, launches));
+        self.events.iter().take(count).map(|(start, end)| Ok(end.since(start)? / launches)).collect()
+    }
+}

@@ -1,0 +1,293 @@
+//! A pool of compiler processes for CUDA C++: as many as there are CPUs, each compiling one source at a time.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use fractune_tuner::trial::Outcome;
+use sha2::{Digest, Sha256};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::process::{ChildStdin, ChildStdout, Command};
+use tokio::time::timeout;
+
+use super::serve::{Reply, Request};
+use super::{Artifact, CompileFailure, Unit};
+use crate::process::{Group, Limits, spawn_limited};
+use crate::worker::WorkerCommand;
+
+/// Address space of a compiler: one source may not eat the machine's memory.
+const LARGEST_MEMORY: u64 = 16 << 30;
+/// CPU time of a compiler over all that it compiles: in effect no limit, each request has its own.
+const CPU_SECONDS: u64 = 7 * 24 * 3600;
+/// Longest reply line, and largest CUBIN, in bytes.
+const LARGEST_REPLY: usize = 256 << 20;
+/// A compiler loads its library within this time, also on a busy machine.
+const START: Duration = Duration::from_secs(60);
+/// Characters of a compiler's message that are kept.
+const MESSAGE_CHARS: usize = 2000;
+
+/// The compiler processes, and what they have made.
+#[derive(Debug)]
+pub struct Pool {
+    command: WorkerCommand,
+    objects: PathBuf,
+    timeout: Duration,
+    version: (i32, i32),
+    library: String,
+    architecture: String,
+    idle: Mutex<Vec<Process>>,
+    /// Symbols of every artifact, by its key.
+    made: Mutex<HashMap<String, Symbols>>,
+}
+
+/// What a CUBIN calls the things that a job names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Symbols {
+    /// The kernel.
+    pub entry: String,
+    /// Variables, in the order in which they were asked for.
+    pub variables: Vec<String>,
+}
+
+impl Pool {
+    /// Starts a first compiler with `command`. Artifacts will be kept in the folder `objects`.
+    ///
+    /// # Errors
+    /// [`CompileFailure::Machine`] if there is no NVRTC, with where it was looked for and what to install.
+    pub async fn start(
+        command: WorkerCommand,
+        objects: &Path,
+        timeout: Duration,
+    ) -> Result<Self, CompileFailure> {
+        let (process, version, library) = Process::start(&command).await.map_err(CompileFailure::Machine)?;
+        Ok(Self {
+            command,
+            objects: objects.into(),
+            timeout,
+            version,
+            library,
+            architecture: String::new(),
+            idle: Mutex::new(vec![process]),
+            made: Mutex::default(),
+        })
+    }
+
+    /// Compiles for GPUs of this compute capability from now on.
+    pub fn target(&mut self, [major, minor]: [u32; 2]) {
+        self.architecture = format!("sm_{major}{minor}");
+    }
+
+    /// Major and minor version of NVRTC.
+    #[must_use]
+    pub fn version(&self) -> (i32, i32) {
+        self.version
+    }
+
+    /// NVRTC's library.
+    #[must_use]
+    pub fn library(&self) -> &str {
+        &self.library
+    }
+
+    /// Compiles `unit` and finds the symbols of its entry point and of `variables`, unless that is done already.
+    ///
+    /// # Errors
+    /// [`CompileFailure`], either the candidate's or the machine's.
+    pub async fn build(
+        &self,
+        unit: &Unit<'_>,
+        variables: &[String],
+    ) -> Result<(Artifact, Symbols), CompileFailure> {
+        let request = self.request(unit, variables);
+        let key = self.key(&request);
+        let path = self.objects.join(format!("{key}.cubin"));
+        let made = lock(&self.made).get(&key).cloned();
+        if let Some(symbols) = made.filter(|_| path.exists()) {
+            return Ok((Artifact { path, compile_ns: 0 }, symbols));
+        }
+        let started = Instant::now();
+        let mut result = self.compile(&request).await;
+        if matches!(result, Err(Broken::Died(_))) {
+            // What kills a compiler may have come from outside: the second time tells.
+            result = self.compile(&request).await;
+        }
+        let compile_ns = started.elapsed().as_nanos() as u64;
+        let candidate = |outcome, message| CompileFailure::Candidate { outcome, message, compile_ns };
+        let (image, symbols) = match result {
+            Ok(done) => done,
+            Err(Broken::Refused(message)) => {
+                return Err(candidate(Outcome::CompileError, shorten(&message)));
+            }
+            Err(Broken::Died(how)) => {
+                return Err(candidate(Outcome::CompileError, format!("the compiler crashed: {how}")));
+            }
+            Err(Broken::TimedOut) => {
+                let limit = self.timeout.as_secs();
+                let message = format!("the compiler did not end within {limit} s");
+                return Err(candidate(Outcome::CompileTimeout, message));
+            }
+            Err(Broken::Machine(why)) => return Err(CompileFailure::Machine(why)),
+        };
+        self.keep(&path, &image)
+            .map_err(|error| CompileFailure::Machine(format!("{}: {error}", path.display())))?;
+        lock(&self.made).insert(key, symbols.clone());
+        Ok((Artifact { path, compile_ns }, symbols))
+    }
+
+    /// Writes an artifact aside and moves it to its place when it is whole.
+    fn keep(&self, path: &Path, image: &[u8]) -> io::Result<()> {
+        std::fs::create_dir_all(&self.objects)?;
+        let mut file = tempfile::NamedTempFile::new_in(&self.objects)?;
+        io::Write::write_all(&mut file, image)?;
+        file.persist(path)?;
+        Ok(())
+    }
+
+    async fn compile(&self, request: &Request) -> Result<(Vec<u8>, Symbols), Broken> {
+        let idle = lock(&self.idle).pop();
+        let mut process = match idle {
+            Some(process) => process,
+            None => Process::start(&self.command).await.map_err(Broken::Machine)?.0,
+        };
+        match timeout(self.timeout, process.compile(request)).await {
+            Ok(result) => {
+                if matches!(result, Ok(_) | Err(Broken::Refused(_))) {
+                    lock(&self.idle).push(process);
+                }
+                result
+            }
+            Err(_) => {
+                process.group.kill().await;
+                Err(Broken::TimedOut)
+            }
+        }
+    }
+
+    fn request(&self, unit: &Unit<'_>, variables: &[String]) -> Request {
+        let names_architecture =
+            |option: &String| option.contains("-arch") || option.contains("gpu-architecture");
+        let architecture = (!unit.options.iter().any(names_architecture))
+            .then(|| format!("--gpu-architecture={}", self.architecture));
+        let macros = unit.macros.iter().map(|(name, value)| format!("--define-macro={name}={value}"));
+        Request {
+            name: format!("{}.cu", unit.name),
+            source: unit.source.into(),
+            entry: unit.entry.into(),
+            variables: variables.to_vec(),
+            options: architecture.into_iter().chain(unit.options.iter().cloned()).chain(macros).collect(),
+        }
+    }
+
+    fn key(&self, request: &Request) -> String {
+        let mut hash = Sha256::new();
+        hash.update(format!("{:?}", self.version));
+        // Plain strings, so that this does not fail.
+        hash.update(serde_json::to_vec(request).unwrap_or_default());
+        hash.finalize().iter().fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+    }
+}
+
+/// Why a request has no CUBIN.
+enum Broken {
+    Refused(String),
+    Died(String),
+    TimedOut,
+    Machine(String),
+}
+
+/// One compiler process; killed when dropped.
+#[derive(Debug)]
+struct Process {
+    group: Group,
+    requests: ChildStdin,
+    replies: BufReader<ChildStdout>,
+}
+
+impl Process {
+    /// Starts a compiler: also its version and its library.
+    async fn start(command: &WorkerCommand) -> Result<(Self, (i32, i32), String), String> {
+        let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", command.program.display());
+        let mut child = Command::new(&command.program);
+        child.args(&command.args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let limits = Limits { file_bytes: 0, memory_bytes: LARGEST_MEMORY, cpu_seconds: CPU_SECONDS };
+        let mut group = spawn_limited(&mut child, &[], limits).map_err(|error| failed(&error))?;
+        let (Some(requests), Some(replies)) = (group.child.stdin.take(), group.child.stdout.take()) else {
+            return Err(failed(&"the compiler has no pipes"));
+        };
+        let mut process = Self { group, requests, replies: BufReader::new(replies) };
+        match timeout(START, process.reply()).await {
+            Ok(Ok(Reply::Ready { version, library })) => Ok((process, version, library)),
+            Ok(Ok(Reply::Unusable(why))) => Err(why),
+            Ok(Ok(_)) => Err(failed(&"the compiler speaks out of protocol")),
+            Ok(Err(error)) => Err(failed(&format!("the compiler process does not start: {error}"))),
+            Err(_) => {
+                Err(failed(&format!("the compiler process was not ready within {} s", START.as_secs())))
+            }
+        }
+    }
+
+    async fn compile(&mut self, request: &Request) -> Result<(Vec<u8>, Symbols), Broken> {
+        match self.exchange(request).await {
+            Ok((Reply::Compiled { bytes: _, entry, variables }, image)) => {
+                Ok((image, Symbols { entry, variables }))
+            }
+            Ok((Reply::Refused(message), _)) => Err(Broken::Refused(message)),
+            Ok(_) => Err(Broken::Died("it spoke out of protocol".into())),
+            Err(error) => {
+                let ended = timeout(Duration::from_secs(2), self.group.child.wait()).await;
+                let how = match ended {
+                    Ok(Ok(status)) => crate::worker::status::in_words(status),
+                    _ => error.to_string(),
+                };
+                Err(Broken::Died(how))
+            }
+        }
+    }
+
+    async fn exchange(&mut self, request: &Request) -> io::Result<(Reply, Vec<u8>)> {
+        let mut line = serde_json::to_vec(request)?;
+        line.push(b'\n');
+        self.requests.write_all(&line).await?;
+        let reply = self.reply().await?;
+        let bytes = if let Reply::Compiled { bytes, .. } = reply { bytes } else { 0 };
+        if bytes > LARGEST_REPLY {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let mut image = vec![0; bytes];
+        self.replies.read_exact(&mut image).await?;
+        Ok((reply, image))
+    }
+
+    async fn reply(&mut self) -> io::Result<Reply> {
+        let mut line = Vec::new();
+        (&mut self.replies).take(LARGEST_REPLY as u64).read_until(b'\n', &mut line).await?;
+        if line.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(serde_json::from_slice(&line)?)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that is done under the lock can be left half done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The compiler's message from its first error on.
+fn shorten(message: &str) -> String {
+    let message = message.trim();
+    let start = message
+        .find("error:")
+        .or_else(|| message.find("error"))
+        .and_then(|at| message.get(..at))
+        .map_or(0, |head| head.rfind('\n').map_or(0, |newline| newline + 1));
+    let text: String = message.get(start..).unwrap_or(message).chars().take(MESSAGE_CHARS).collect();
+    if text.is_empty() { "the compiler failed and said nothing".into() } else { text }
+}

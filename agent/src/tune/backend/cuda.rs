@@ -1,0 +1,482 @@
+//! CUDA kernels on a GPU, at shares that MPS makes.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fractune_tuner::kernel::Language;
+use fractune_tuner::results::{Device, Gpu as GpuResult};
+use fractune_tuner::task::{LaunchSizes, Task, TaskArgument};
+use futures::future;
+use tokio::sync::OnceCell;
+
+use super::worker::{self, Ready};
+use super::{Prepared, SHORTEST_COMPILE_LIMIT};
+use crate::backend::cuda::CHECKS;
+use crate::compile::nvrtc::{Pool, Symbols};
+use crate::compile::{Artifact, CompileFailure, Unit};
+use crate::gate::Gate;
+use crate::mps::{GuardCommand, Mps, PIPE_DIRECTORY};
+use crate::nvml::{Card, Nvml, NvmlError};
+use crate::process::allowed_cpus;
+use crate::tune::plan::{Plan, RunError};
+use crate::tune::socket;
+use crate::worker::protocol::{self, Init, Launch, Load};
+use crate::worker::{Failure, Ready as WorkerReady, Worker, WorkerCommand, WorkerError};
+
+/// The oldest driver, by the CUDA version that it supports: the first with the functions that are called.
+const OLDEST_CUDA: (i32, i32) = (12, 8);
+/// A worker that only opens the GPU is ready within this time, also while an MPS server recovers.
+const OPEN: Duration = Duration::from_secs(30);
+/// What a run keeps of the GPU's memory for contexts and what is measured beside it, in bytes.
+const SPARED_MEMORY: u64 = 1 << 30;
+/// Copies of a task's buffers that one worker keeps: the buffers, fresh contents, what the reference wrote.
+const COPIES: u64 = 3;
+/// The MPS control daemon takes a hanging client off the GPU within this time, or never.
+const TERMINATION: Duration = Duration::from_secs(1);
+
+/// Which GPU to tune on, and the program whose hidden subcommands (`worker`, `compile`, `mps-guard`) are the
+/// processes beside the run's own.
+#[derive(Clone, Debug)]
+pub struct GpuTarget {
+    /// The program.
+    pub program: PathBuf,
+    /// An index or UUID as in `CUDA_VISIBLE_DEVICES`; the first visible GPU unless given.
+    pub gpu: Option<String>,
+}
+
+impl GpuTarget {
+    fn command(&self, subcommand: &str) -> WorkerCommand {
+        WorkerCommand { program: self.program.clone(), args: vec![subcommand.into()] }
+    }
+}
+
+/// CUDA kernels on a GPU. A share under 100 is an MPS client's active thread percentage.
+#[derive(Debug)]
+pub struct Cuda {
+    card: Card,
+    mps: Option<Mps>,
+    compiler: Pool,
+    cpus: Vec<usize>,
+    threads: usize,
+    worker: WorkerCommand,
+    /// The compiled kernels that compare outputs, once the first worker has needed them.
+    checks: OnceCell<PathBuf>,
+    /// What a worker of each share read back.
+    found: BTreeMap<u8, WorkerReady>,
+    units: u32,
+    notes: Vec<String>,
+    /// Keeps runs apart that must not measure at once.
+    _claim: File,
+}
+
+impl Cuda {
+    /// Finds the GPU and NVRTC, has an MPS daemon where a share needs one, and reads back what each share gets.
+    ///
+    /// # Errors
+    /// [`RunError::Machine`] with what is missing or cannot be had, [`RunError::Spec`] if a task is not in CUDA
+    /// or does not fit in the GPU's memory.
+    pub(super) async fn start(plan: &Plan, objects: &Path, target: &GpuTarget) -> Result<Self, RunError> {
+        if let Some(task) = plan.tasks.iter().find(|task| task.kernel.language != Language::Cuda) {
+            return Err(RunError::Spec(format!(
+                "kernel {:?} is in {:?}, and backend cuda runs CUDA; put it in a job of its own",
+                task.kernel.name, task.kernel.language
+            )));
+        }
+        let cpus =
+            allowed_cpus().map_err(|error| RunError::Machine(format!("cannot read the CPU set: {error}")))?;
+        // What the control group grants can be less than the CPUs that may be used.
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(cpus.len().max(1));
+        let nvml = Nvml::open().map_err(machine)?;
+        let card = find_card(&nvml, target.gpu.as_deref())?;
+        let adopts = std::env::var_os(PIPE_DIRECTORY).is_some_and(|directory| !directory.is_empty());
+        let claim = socket::claim_gpu(&card.uuid, adopts)?;
+        let notes = others(&nvml, &card);
+        let timeout =
+            Duration::from_secs(u64::from(plan.measure.timeout_seconds)).max(SHORTEST_COMPILE_LIMIT);
+        let mps = async {
+            if plan.shares.iter().all(|&share| share == 100) && !adopts {
+                return Ok(None);
+            }
+            let guard = GuardCommand { program: target.program.clone(), arguments: vec!["mps-guard".into()] };
+            Mps::adopt_or_start(&card.uuid, &guard)
+                .await
+                .map(Some)
+                .map_err(|error| RunError::Machine(format!("shares under 100 % need MPS, and {error}")))
+        };
+        let compiler = async {
+            Pool::start(target.command("compile"), objects, timeout)
+                .await
+                .map_err(|failure| RunError::Machine(failure.to_string().replacen("cannot compile: ", "", 1)))
+        };
+        let (compiler, mps) = future::join(compiler, mps).await;
+        let mut cuda = Self {
+            compiler: compiler?,
+            mps: mps?,
+            card,
+            cpus,
+            threads,
+            worker: target.command("worker"),
+            checks: OnceCell::new(),
+            found: BTreeMap::new(),
+            units: 0,
+            notes,
+            _claim: claim,
+        };
+        cuda.check_versions()?;
+        cuda.read_back(plan).await?;
+        cuda.check_memory(plan)?;
+        Ok(cuda)
+    }
+
+    /// A CUBIN runs on a driver of the same major version, or of a later one.
+    fn check_versions(&self) -> Result<(), RunError> {
+        let (driver, (major, minor), nvrtc) = (&self.card.driver, self.card.cuda, self.compiler.version());
+        if (major, minor) < OLDEST_CUDA {
+            return Err(RunError::Machine(format!(
+                "driver {driver} is for CUDA {major}.{minor}; install one for CUDA {}.{} or later (570 or later)",
+                OLDEST_CUDA.0, OLDEST_CUDA.1
+            )));
+        }
+        if nvrtc.0 > major {
+            return Err(RunError::Machine(format!(
+                "driver {driver} is for CUDA {major}.{minor} and older than NVRTC {}.{} in {}; install a newer \
+                 driver, or NVRTC {major} and name it with FRACTUNE_NVRTC",
+                nvrtc.0,
+                nvrtc.1,
+                self.compiler.library()
+            )));
+        }
+        Ok(())
+    }
+
+    /// Opens the GPU once with all of it and once at every share, and takes nothing for granted: a client that
+    /// cannot reach the daemon runs without MPS and says nothing.
+    async fn read_back(&mut self, plan: &Plan) -> Result<(), RunError> {
+        let mut shares: Vec<u8> = plan.shares.iter().copied().chain([100]).collect();
+        shares.sort_unstable();
+        shares.dedup();
+        let found = future::try_join_all(shares.iter().map(|&share| self.open(share))).await?;
+        self.units = found.last().map_or(0, |whole| whole.units);
+        for (&share, ready) in shares.iter().zip(&found) {
+            check_share(share, ready, self.units)?;
+        }
+        let whole = found.last().and_then(|ready| ready.gpu.as_ref());
+        self.compiler.target(whole.map_or([9, 0], |gpu| gpu.compute_capability));
+        self.found = shares.into_iter().zip(found).filter(|(share, _)| plan.shares.contains(share)).collect();
+        Ok(())
+    }
+
+    /// A worker that only opens the GPU.
+    async fn open(&self, share: u8) -> Result<WorkerReady, RunError> {
+        let init = Init {
+            protocol: protocol::VERSION,
+            seed: 0,
+            share,
+            cpus: self.cpus.clone(),
+            arguments: Vec::new(),
+            reference: None,
+            cache: fractune_tuner::settings::CacheState::Hot,
+            memory_limit_bytes: 0,
+            gpu: Some(protocol::Gpu::default()),
+        };
+        let started = std::time::Instant::now();
+        loop {
+            match Worker::start(&self.worker, &init, &self.environment(share), OPEN).await {
+                Ok(worker) => {
+                    let ready = worker.ready().clone();
+                    worker.stop().await;
+                    return Ok(ready);
+                }
+                Err(WorkerError::Setup(Failure::Lost { .. })) if started.elapsed() < OPEN => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Err(error) => return Err(RunError::Machine(format!("GPU {}: {error}", self.card.uuid))),
+            }
+        }
+    }
+
+    fn check_memory(&self, plan: &Plan) -> Result<(), RunError> {
+        let free = self.found.values().filter_map(|ready| ready.gpu.as_ref());
+        let free = free.map(|gpu| gpu.free_memory_bytes).min().unwrap_or(self.card.memory_bytes);
+        let workers = (plan.shares.len() * plan.parallelism.min(plan.tasks.len())).max(1) as u64;
+        let limit = free.saturating_sub(SPARED_MEMORY) / (workers * COPIES);
+        let too_large =
+            plan.tasks.iter().find_map(|task| task.check_memory(&format!("kernel {}", task.name()), limit));
+        too_large.map_or(Ok(()), |violation| Err(RunError::Spec(violation.to_string())))
+    }
+
+    async fn compile_checks(&self) -> Result<PathBuf, RunError> {
+        let unit = Unit {
+            name: "check",
+            source: CHECKS,
+            entry: "checksum",
+            arguments: Vec::new(),
+            options: &[],
+            macros: Vec::new(),
+        };
+        match self.compiler.build(&unit, &[]).await {
+            Ok((artifact, _)) => Ok(artifact.path),
+            Err(failure) => {
+                Err(RunError::Machine(format!("the checks of outputs do not compile: {failure}")))
+            }
+        }
+    }
+
+    pub(super) fn device(&self) -> Device {
+        let (major, minor) = self.compiler.version();
+        let gpu = self.found.values().find_map(|ready| ready.gpu.as_ref());
+        Device {
+            backend: "cuda".into(),
+            product: self.card.product.clone(),
+            units: self.units,
+            units_by_share: self.found.iter().map(|(&share, ready)| (share, ready.units)).collect(),
+            compiler: format!("NVRTC {major}.{minor}"),
+            gpu: Some(GpuResult {
+                uuid: self.card.uuid.clone(),
+                driver: self.card.driver.clone(),
+                mps: gpu.is_some_and(|gpu| gpu.mps),
+                memory_bytes: self.card.memory_bytes,
+            }),
+            notes: self.notes.clone(),
+        }
+    }
+
+    /// A private daemon serves this run alone, another one every run that it was named to.
+    pub(super) async fn gate(&self) -> (Gate, Option<String>) {
+        match &self.mps {
+            Some(mps) if !mps.private() => socket::shared_gpu_gate(&self.card.uuid).await,
+            _ => (Gate::gpu(), None),
+        }
+    }
+
+    pub(super) fn compile_threads(&self) -> usize {
+        self.threads
+    }
+
+    pub(super) async fn prepare(
+        &self,
+        task: &Task,
+        trial: u32,
+        index: usize,
+    ) -> Result<Prepared, CompileFailure> {
+        let launch = task.launch(index).transpose().map_err(super::refused)?;
+        let (load, compile_ns) = self.build(task, &task.kernel.entrypoint, index, launch).await?;
+        Ok(Prepared { trial, configuration: task.space.configuration(index), load, compile_ns })
+    }
+
+    async fn build(
+        &self,
+        task: &Task,
+        entry: &str,
+        index: usize,
+        launch: Option<LaunchSizes>,
+    ) -> Result<(Load, u64), CompileFailure> {
+        let scalars = worker::scalars(task, index).map_err(super::refused)?;
+        let unit = Unit {
+            name: &task.kernel.name,
+            source: &task.source,
+            entry,
+            arguments: Vec::new(),
+            options: &task.kernel.compile.options,
+            macros: task.macros(index),
+        };
+        let (Artifact { path, compile_ns }, Symbols { entry, variables }) =
+            self.compiler.build(&unit, &variables(task)).await?;
+        let launch =
+            launch.map(|LaunchSizes { grid, block, shared_bytes }| Launch { grid, block, shared_bytes });
+        Ok((Load { artifact: path, symbol: entry, scalars, variables, launch }, compile_ns))
+    }
+
+    /// What computes the right answers, compiled with the default configuration; none where nothing is verified.
+    pub(super) async fn reference(&self, task: &Task) -> Result<Option<Load>, RunError> {
+        let Some(entry) = task.kernel.verify.entrypoint.as_deref().filter(|_| !task.kernel.verify.none)
+        else {
+            return Ok(None);
+        };
+        let launch = task.reference_launch(task.default).transpose().map_err(RunError::Spec)?;
+        match self.build(task, entry, task.default, launch).await {
+            Ok((load, _)) => Ok(Some(load)),
+            Err(CompileFailure::Candidate { message, .. }) => {
+                Err(worker::reference_does_not_compile(task, entry, &message))
+            }
+            Err(machine @ CompileFailure::Machine(_)) => Err(RunError::Io(machine.to_string())),
+        }
+    }
+
+    /// Starts a worker for a task at a share, with the reference's answers ready.
+    pub(super) async fn start_worker(&self, plan: &Plan, task: &Task, share: u8) -> Result<Worker, RunError> {
+        let checks = self.checks.get_or_try_init(|| self.compile_checks()).await?.clone();
+        let reference = self.reference(task).await?;
+        let verifies = reference.is_some();
+        let init = Init {
+            protocol: protocol::VERSION,
+            seed: plan.search.seed.unsigned_abs(),
+            share,
+            cpus: self.cpus.clone(),
+            arguments: worker::arguments(task),
+            reference,
+            cache: plan.measure.cache,
+            memory_limit_bytes: 0,
+            gpu: Some(protocol::Gpu { checks: Some(checks) }),
+        };
+        let env = self.environment(share);
+        let worker = worker::start(&self.worker, &init, &env, Ready { verifies, task }).await?;
+        // The daemon may have died since: never measure at a share that is not the one asked for.
+        let (got, expected) = (worker.ready().units, self.found.get(&share).map(|ready| ready.units));
+        if Some(got) != expected {
+            let expected = expected.unwrap_or(0);
+            return Err(RunError::Machine(format!(
+                "share {share} % had {expected} SMs and has {got} now: the MPS daemon has changed or is gone"
+            )));
+        }
+        Ok(worker)
+    }
+
+    fn environment(&self, share: u8) -> Vec<(String, OsString)> {
+        let own = match &self.mps {
+            Some(mps) => mps.client_environment(u32::from(share)),
+            None => vec![("CUDA_VISIBLE_DEVICES".into(), self.card.uuid.clone().into())],
+        };
+        let libraries = std::env::var_os("LD_LIBRARY_PATH").map(|path| ("LD_LIBRARY_PATH".into(), path));
+        own.into_iter().chain(libraries).collect()
+    }
+
+    /// Takes a worker's kernels off the GPU. Killing an MPS client in the middle of a kernel can harm others.
+    pub(super) async fn release(&self, worker: u32) {
+        let Some(mps) = &self.mps else { return };
+        let terminate = async {
+            for server in mps.servers().await.unwrap_or_default() {
+                // Where it cannot be done, killing is what remains.
+                let _ = mps.terminate_client(server, worker).await;
+            }
+        };
+        let _ = tokio::time::timeout(TERMINATION, terminate).await;
+    }
+
+    pub(super) async fn stop(self) {
+        if let Some(mps) = self.mps {
+            mps.stop().await;
+        }
+    }
+}
+
+/// The chosen card, if it can be used.
+fn find_card(nvml: &Nvml, selector: Option<&str>) -> Result<Card, RunError> {
+    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
+    let first = visible.as_deref().and_then(|list| list.split(',').next()).map(str::trim);
+    let card = nvml.card(selector.or(first.filter(|first| !first.is_empty())).unwrap_or("0"));
+    let card = card.map_err(|error| match (&error, selector) {
+        (NvmlError::NoSuchCard { .. } | NvmlError::Ambiguous { .. }, None) => RunError::Machine(format!(
+            "no GPU to tune on: {error} (CUDA_VISIBLE_DEVICES={})",
+            visible.as_deref().unwrap_or("")
+        )),
+        _ => machine(error),
+    })?;
+    if card.mig {
+        return Err(RunError::Machine(format!(
+            "GPU {} ({}) is split by MIG, where MPS shares are shares of an instance; tune on a GPU without MIG",
+            card.index, card.product
+        )));
+    }
+    Ok(card)
+}
+
+/// Who else uses the card, in sentences.
+fn others(nvml: &Nvml, card: &Card) -> Vec<String> {
+    let processes = nvml.other_processes(&card.uuid, &[std::process::id()]).unwrap_or_default();
+    let busy = nvml.utilisation_percent(&card.uuid).unwrap_or(0);
+    if processes.is_empty() && busy == 0 {
+        return Vec::new();
+    }
+    let names: Vec<String> = processes
+        .iter()
+        .map(|process| {
+            let program = process.program.as_deref().and_then(|program| program.rsplit('/').next());
+            format!("{} (pid {})", program.unwrap_or("unknown"), process.pid)
+        })
+        .collect();
+    let who =
+        if names.is_empty() { "processes that the driver does not name".into() } else { names.join(", ") };
+    vec![format!(
+        "the GPU was used by others when the run began ({busy} % busy): {who}; times may be longer than alone"
+    )]
+}
+
+/// Whether a share is what was asked for. MPS rounds to whole groups of SMs, and gives no less than a few.
+fn check_share(share: u8, ready: &WorkerReady, whole: u32) -> Result<(), RunError> {
+    let asked = f64::from(whole) * f64::from(share) / 100.0;
+    let got = ready.units;
+    if share < 100 && !ready.gpu.as_ref().is_some_and(|gpu| gpu.mps) {
+        return Err(RunError::Machine(format!(
+            "share {share} % needs MPS, and the worker did not reach its daemon: check that the daemon runs as \
+             this user and that CUDA_MPS_PIPE_DIRECTORY names its folder"
+        )));
+    }
+    if f64::from(got) > asked.ceil() {
+        // The smallest share whose SMs, rounded up, are as many as MPS gives at least.
+        let smallest =
+            (1..=100).find(|&s| (f64::from(whole) * f64::from(s) / 100.0).ceil() >= f64::from(got));
+        let smallest: i32 = smallest.unwrap_or(100);
+        return Err(RunError::Machine(format!(
+            "share {share} % of {whole} SMs is {asked:.1}, and MPS gives {got} at least; the smallest share \
+             here is {smallest}"
+        )));
+    }
+    if f64::from(got) < asked * 0.8 {
+        return Err(RunError::Machine(format!(
+            "share {share} % of {whole} SMs is {asked:.1}, and MPS gives only {got}: its daemon, or the slot of \
+             this pod, has a smaller limit"
+        )));
+    }
+    Ok(())
+}
+
+/// Names of the variables that stand for buffers.
+fn variables(task: &Task) -> Vec<String> {
+    let symbol = |argument: &TaskArgument| match argument {
+        TaskArgument::Buffer { symbol, .. } => symbol.clone(),
+        TaskArgument::Scalar { .. } => None,
+    };
+    task.arguments.iter().filter_map(symbol).collect()
+}
+
+fn machine(error: impl std::fmt::Display) -> RunError {
+    RunError::Machine(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::worker::protocol::GpuReady;
+
+    use super::*;
+
+    fn read_back(units: u32, mps: bool) -> WorkerReady {
+        let gpu = GpuReady { uuid: String::new(), mps, compute_capability: [9, 0], free_memory_bytes: 0 };
+        WorkerReady { protocol: 2, product: String::new(), units, gpu: Some(gpu), notes: Vec::new() }
+    }
+
+    #[test]
+    fn the_shares_that_an_h100_was_seen_to_give_are_taken() {
+        for (share, units) in [(100, 132), (75, 98), (50, 66), (25, 32), (13, 16), (10, 12), (6, 8)] {
+            assert!(check_share(share, &read_back(units, true), 132).is_ok(), "{share}");
+        }
+    }
+
+    #[test]
+    fn a_share_below_the_floor_is_refused_with_the_smallest_that_works() {
+        let refused = check_share(3, &read_back(8, true), 132).unwrap_err().to_string();
+        assert!(refused.contains("MPS gives 8 at least; the smallest share here is 6"), "{refused}");
+    }
+
+    #[test]
+    fn a_share_is_never_measured_at_full_size_or_below_its_own() {
+        let refused = check_share(25, &read_back(132, false), 132).unwrap_err().to_string();
+        assert!(refused.contains("needs MPS"), "{refused}");
+        let refused = check_share(50, &read_back(32, true), 132).unwrap_err().to_string();
+        assert!(refused.contains("only 32"), "{refused}");
+        assert!(check_share(100, &read_back(132, false), 132).is_ok());
+    }
+}

@@ -1,0 +1,124 @@
+//! Starting workers, and saying in the worker protocol's words what a task needs.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use fractune_tuner::task::{Number, Task, TaskArgument};
+
+use crate::tune::plan::RunError;
+use crate::worker::protocol::{self, Init};
+use crate::worker::{Failure, Worker, WorkerCommand, WorkerError};
+
+/// A worker allocates its buffers and runs the reference before it is ready.
+const WORKER_START: Duration = Duration::from_mins(2);
+/// A device that is not ready, as an MPS server that recovers, is waited for so long...
+const RECOVERY: Duration = Duration::from_secs(20);
+/// ...with so much time between two tries.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// What a worker has to do before it is ready.
+pub(super) struct Ready<'a> {
+    /// Whether there is a reference to run.
+    pub(super) verifies: bool,
+    pub(super) task: &'a Task,
+}
+
+/// Starts a worker with the reference's answers ready.
+pub(super) async fn start(
+    command: &WorkerCommand,
+    init: &Init,
+    env: &[(String, OsString)],
+    ready: Ready<'_>,
+) -> Result<Worker, RunError> {
+    let Ready { verifies, task } = ready;
+    let started = std::time::Instant::now();
+    let mut died = false;
+    loop {
+        match start_once(command, init, env, verifies).await {
+            // What dies once may have been killed from outside; what dies twice does so by itself.
+            Err(
+                StartError::Worker(WorkerError::Setup(Failure::Died { .. }))
+                | StartError::Reference(Failure::Died { .. }),
+            ) if !died => died = true,
+            Err(
+                StartError::Worker(WorkerError::Setup(Failure::Lost { .. }))
+                | StartError::Reference(Failure::Lost { .. }),
+            ) if started.elapsed() < RECOVERY => tokio::time::sleep(RETRY_AFTER).await,
+            Err(StartError::Worker(error)) => {
+                return Err(RunError::Machine(format!("{}: {error}", task.name())));
+            }
+            Err(StartError::Reference(failure)) => return Err(reference_failed(task, &failure)),
+            Ok(worker) => return Ok(worker),
+        }
+    }
+}
+
+async fn start_once(
+    command: &WorkerCommand,
+    init: &Init,
+    env: &[(String, OsString)],
+    verifies: bool,
+) -> Result<Worker, StartError> {
+    let mut worker = Worker::start(command, init, env, WORKER_START).await.map_err(StartError::Worker)?;
+    if verifies {
+        worker.reference(WORKER_START).await.map_err(StartError::Reference)?;
+    }
+    Ok(worker)
+}
+
+/// What kept a worker from being ready.
+enum StartError {
+    Worker(WorkerError),
+    Reference(Failure),
+}
+
+fn reference_failed(task: &Task, failure: &Failure) -> RunError {
+    let way_out = match failure {
+        Failure::TimedOut { .. } => "; make it faster, or the problem's sizes smaller",
+        _ => "",
+    };
+    RunError::Spec(format!("{}: the reference: {failure}{way_out}", task.name()))
+}
+
+pub(super) fn reference_does_not_compile(task: &Task, entry: &str, message: &str) -> RunError {
+    RunError::Spec(format!("{}: the reference {entry} does not compile:\n{message}", task.name()))
+}
+
+/// A task's arguments.
+pub(super) fn arguments(task: &Task) -> Vec<protocol::Argument> {
+    task.arguments.iter().map(|argument| protocol_argument(task, argument)).collect()
+}
+
+/// Values of the scalar arguments at a configuration, as the worker protocol writes them.
+pub(super) fn scalars(task: &Task, index: usize) -> Result<Vec<String>, String> {
+    let values = task.scalar_values(index)?;
+    Ok(values
+        .into_iter()
+        .map(|scalar| match scalar.value {
+            Number::Int(value) => value.to_string(),
+            Number::Float(value) => value.to_string(),
+        })
+        .collect())
+}
+
+fn protocol_argument(task: &Task, argument: &TaskArgument) -> protocol::Argument {
+    match argument.clone() {
+        TaskArgument::Buffer { name, element, length, init, output, scratch, symbol } => {
+            let fractune_tuner::task::Tolerance { relative, absolute } = task.tolerance(element);
+            let tolerance = Some(protocol::Tolerance { relative, absolute });
+            protocol::Argument::Buffer(protocol::Buffer {
+                name,
+                element,
+                length,
+                init,
+                output,
+                scratch,
+                symbol,
+                tolerance,
+            })
+        }
+        TaskArgument::Scalar { name, element, .. } => {
+            protocol::Argument::Scalar(protocol::Scalar { name, element })
+        }
+    }
+}
