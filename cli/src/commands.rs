@@ -129,6 +129,12 @@ fn settings(result: &JobResult) -> Vec<(String, String)> {
 /// [`CliError`].
 pub fn export(args: &Export) -> Result<u8, CliError> {
     let dir = &args.dir;
+    let winners = matches!(args.format, Format::Header | Format::Json);
+    if winners && (args.share.is_some() || args.kernel.is_some() || args.problem.is_some()) {
+        let message = "--share, --kernel and --problem choose among trials, for --format kernel-tuner and t4; \
+                       the header and the JSON have every winner";
+        return Err(CliError::Render(message.to_owned()));
+    }
     let result = outcome::results(dir)?;
     let text = match args.format {
         Format::Header => {

@@ -184,6 +184,8 @@ fn what_cannot_be_exported_says_what_to_choose() {
     assert!(refused(&[]).contains("add / small, add / large: name a folder with --output"));
     assert!(refused(&["--share", "7", "--problem", "small"]).contains("no share 7"));
     assert!(refused(&["--problem", "huge"]).contains("no such kernel and problem"));
+    let message = expect_code(&export(&out, &["--format", "json", "--share", "100"]), 65);
+    assert!(message.contains("every winner"), "{message}");
     let folder = dir.path().join("exported");
     let output = export(&out, &["--format", "t4", "--output", folder.to_str().unwrap()]);
     expect_code(&output, 0);

@@ -152,6 +152,7 @@ fn fields_that_mean_nothing_here_are_refused_by_path() {
         (r#""Values": "[1, 2, 4]""#, r#""Values": "[]""#, "TuningParameters[1].Values", "no values"),
         (r#""Values": "[1, 2, 4]""#, r#""Values": "range(5000)""#, "TuningParameters[1].Values", "4096"),
         (r#""Values": "[1, 2, 4]""#, r#""Values": "[1, 2""#, "TuningParameters[1].Values", "column 6"),
+        (r#""Values": "[1, 2, 4]""#, r#""Values": [1, null]"#, "TuningParameters[1].Values", "no value"),
         (r#""Values": "[1, 2, 4]""#, r#""Values": 4"#, "TuningParameters[1].Values", "no list"),
         (r#""Type": "bool""#, r#""Type": "boolean""#, "TuningParameters[4].Type", "uint"),
         (r#""Name": "tile""#, r#""Name": "block_size_x""#, "TuningParameters[1].Name", "earlier"),

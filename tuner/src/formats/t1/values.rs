@@ -1,5 +1,7 @@
 //! Parameters: their values and defaults.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value as Json;
 
 use super::file::TuningParameter;
@@ -46,7 +48,14 @@ fn tunable(path: &str, parameter: &TuningParameter, report: &mut Report) -> Opti
                 single => (text.clone(), vec![single]),
             }
         }
-        Json::Array(items) => (parameter.values.to_string(), items.iter().filter_map(object).collect()),
+        Json::Array(items) => {
+            let text = parameter.values.to_string();
+            let Some(objects) = items.iter().map(object).collect() else {
+                report.refuse(field, &text, "holds what is no value; write numbers, truths or strings");
+                return None;
+            };
+            (text, objects)
+        }
         other => {
             report.refuse(field, &other.to_string(), "is no list; write one, such as \"[1, 2, 4]\"");
             return None;
@@ -54,11 +63,12 @@ fn tunable(path: &str, parameter: &TuningParameter, report: &mut Report) -> Opti
     };
     let kind = kind_of(path, &parameter.ty, report)?;
     let mut values = Vec::with_capacity(objects.len());
+    let mut known = BTreeSet::new();
     let mut repeated = 0;
     for object in &objects {
         match value(object, kind) {
-            Ok(value) if values.contains(&value) => repeated += 1,
-            Ok(value) => values.push(value),
+            Ok(value) if known.insert(value.clone()) => values.push(value),
+            Ok(_) => repeated += 1,
             Err(message) => {
                 report.refuse(field, &text, message);
                 return None;
@@ -150,8 +160,7 @@ fn object(json: &Json) -> Option<Object> {
             None => Object::Float(number.as_f64()?),
         },
         Json::String(text) => Object::Text(text.clone()),
-        Json::Array(items) => Object::List(items.iter().filter_map(object).collect()),
-        Json::Null | Json::Object(_) => return None,
+        Json::Null | Json::Array(_) | Json::Object(_) => return None,
     })
 }
 

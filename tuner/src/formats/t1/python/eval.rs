@@ -70,7 +70,9 @@ impl Evaluator {
                 let unknown = || PythonError::new(column, format!("the name {name} is not defined"));
                 known.map(|(_, value)| value.clone()).ok_or_else(unknown)?
             }
-            Kind::List(items) => Object::List(self.all(items)?),
+            Kind::List(items) => {
+                Object::List(items.iter().map(|item| self.item(item)).collect::<Result<_, _>>()?)
+            }
             Kind::Unary(operator, operand) => {
                 let operand = self.value(operand)?;
                 unary(*operator, &operand).map_err(|message| PythonError::new(column, message))?
@@ -118,6 +120,14 @@ impl Evaluator {
         })
     }
 
+    /// An item of a list. Lists of lists could hold more than the steps that made them.
+    fn item(&mut self, expression: &Expr) -> Evaluated {
+        match self.value(expression)? {
+            Object::List(_) => Err(PythonError::new(expression.column, "a list in a list; write one list")),
+            item => Ok(item),
+        }
+    }
+
     fn all(&mut self, expressions: &[Expr]) -> Result<Vec<Object>, PythonError> {
         expressions.iter().map(|expression| self.value(expression)).collect()
     }
@@ -141,7 +151,7 @@ impl Evaluator {
         items: &mut Vec<Object>,
     ) -> Result<(), PythonError> {
         let Some((outer, inner)) = loops.split_first() else {
-            items.push(self.value(element)?);
+            items.push(self.item(element)?);
             return Ok(());
         };
         let Object::List(values) = self.value(&outer.iterable)? else {

@@ -83,6 +83,8 @@ fn hostile_expressions_end_soon() {
         "list(range(10**15))".to_owned(),
         "[0] * 10**12".to_owned(),
         "[a for a in range(1000) for b in range(1000) for c in range(1000)]".to_owned(),
+        "[[0] * 1000] * 100000".to_owned(),
+        "[x for x in [[0] * 100000] for i in range(100000)]".to_owned(),
         "(".repeat(100_000),
         "[".repeat(60_000),
         "-".repeat(60_000) + "1",
