@@ -22,8 +22,8 @@ pub(super) fn arguments(
         let one = One { path: format!("KernelSpecification.Arguments[{i}]"), number: i, written: argument };
         match argument.memory_type.as_str() {
             "Vector" => {
-                let Some(buffer) = one.buffer(&names, report) else { continue };
-                symbols.extend(one.constant_copy(&buffer, source, report));
+                let Some(mut buffer) = one.buffer(&names, report) else { continue };
+                symbols.extend(one.constant_copy(&mut buffer, source, report));
                 arguments.push(Argument { buffer: Some(buffer), scalar: None });
             }
             "Scalar" => {
@@ -237,8 +237,8 @@ impl One<'_> {
     }
 
     /// Kernel Tuner passes what has `MemType` `Constant` as an argument and also copies it to the
-    /// variable of its name.
-    fn constant_copy(&self, buffer: &Buffer, source: &str, report: &mut Report) -> Option<Argument> {
+    /// variable of its name. Both must hold the same, and random contents differ from buffer to buffer.
+    fn constant_copy(&self, buffer: &mut Buffer, source: &str, report: &mut Report) -> Option<Argument> {
         let kind = self.written.mem_type.as_deref().filter(|kind| *kind == "Constant")?;
         if !declares_device_variable(source, &buffer.name) {
             let message = format!(
@@ -247,6 +247,11 @@ impl One<'_> {
             );
             report.warn(self.field("MemType"), kind, message);
             return None;
+        }
+        if buffer.init.is_none_or(|init| init == Init::Uniform) {
+            buffer.init = Some(Init::Index);
+            let message = "is an argument and a variable, which must hold the same: each element is its index, not random";
+            report.warn(self.field("MemType"), kind, message);
         }
         let symbol = Some(buffer.name.clone());
         let name = format!("{}_symbol", buffer.name);

@@ -268,6 +268,10 @@ fn constant_memory_is_an_argument_and_a_variable_where_the_source_has_it() {
     };
     let imported = with_name("weights");
     assert_eq!((imported.kernel.arguments.len(), symbols(&imported)), (5, vec!["weights".to_owned()]));
+    let contents = |i: usize| imported.kernel.arguments[i].buffer.as_ref().unwrap().init;
+    let index = Some(crate::kernel::Init::Index);
+    assert_eq!((contents(2), contents(4)), (index, index));
+    assert!(imported.warnings[0].to_string().contains("must hold the same"), "{:?}", imported.warnings);
     let imported = with_name("absent");
     assert_eq!((imported.kernel.arguments.len(), symbols(&imported).len()), (4, 0));
     assert!(imported.warnings[0].to_string().contains("argument only"), "{:?}", imported.warnings);
