@@ -39,14 +39,10 @@ pub enum Command {
         #[arg(long, short)]
         output: Option<PathBuf>,
     },
-    /// Print the winners of a run for programs to use.
-    Export {
-        /// The run's output folder.
-        dir: PathBuf,
-        /// A C and CUDA header, or JSON.
-        #[arg(long, value_enum, default_value_t = Format::Json)]
-        format: Format,
-    },
+    /// Make a job of a tuning problem in the T1 format, as Kernel Tuner and BAT read it.
+    Import(Import),
+    /// Print what a run found, for programs to use.
+    Export(Export),
     /// Measure the winners of a run again, each alone, and compare with what was reported.
     Recheck {
         /// The run's output folder.
@@ -119,6 +115,52 @@ pub struct Run {
     pub quiet: bool,
 }
 
+/// Make a job of a tuning problem in the T1 format.
+#[derive(Debug, clap::Args)]
+pub struct Import {
+    /// The T1 file; `-` for standard input.
+    pub file: PathBuf,
+    /// Where to write the job; `-` for standard output.
+    #[arg(long, short, default_value = "-")]
+    pub output: PathBuf,
+    /// Name of the job and its kernel [default: the benchmark's].
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Shares in percent.
+    #[arg(long, value_delimiter = ',', value_name = "PERCENT,...", default_value = "100")]
+    pub shares: Vec<u8>,
+    /// The kernel's source, instead of the one that the file names.
+    #[arg(long, value_name = "FILE")]
+    pub source: Option<PathBuf>,
+    /// A function of the source with the same arguments whose outputs are right. Without it the job is not
+    /// verified.
+    #[arg(long, value_name = "FUNCTION")]
+    pub reference: Option<String>,
+}
+
+/// Print what a run found.
+#[derive(Debug, clap::Args)]
+pub struct Export {
+    /// The run's output folder.
+    pub dir: PathBuf,
+    /// The winners as header or JSON, or every trial in a format of Kernel Tuner.
+    #[arg(long, value_enum, default_value_t = Format::Json)]
+    pub format: Format,
+    /// For every trial: the share in percent [default: 100, or the only one].
+    #[arg(long, value_name = "PERCENT")]
+    pub share: Option<u8>,
+    /// For every trial: the kernel, where the run has several.
+    #[arg(long)]
+    pub kernel: Option<String>,
+    /// For every trial: the problem, where the run has several.
+    #[arg(long)]
+    pub problem: Option<String>,
+    /// Where to write; `-` for standard output. For every trial of several kernels or problems, a folder,
+    /// which gets a file for each.
+    #[arg(long, short, default_value = "-")]
+    pub output: PathBuf,
+}
+
 /// What to tune on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BackendName {
@@ -132,11 +174,15 @@ pub enum BackendName {
     Replay,
 }
 
-/// Format of exported winners.
+/// Format of what is exported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// A header for C, C++ and CUDA.
     Header,
     /// A JSON list.
     Json,
+    /// Every trial, as a cachefile of Kernel Tuner.
+    KernelTuner,
+    /// Every trial, as results in the T4 format.
+    T4,
 }

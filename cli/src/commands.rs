@@ -9,15 +9,16 @@ use fractune_agent::tune::folder::{MANIFEST, write_whole};
 use fractune_agent::tune::recheck::{self, Recheck};
 use fractune_agent::tune::{self, GpuTarget, Output, Plan, RunError, Target, exit, until_interrupted};
 use fractune_agent::worker::WorkerCommand;
+use fractune_tuner::formats::{write_cachefile, write_t4};
 use fractune_tuner::kernel::Language;
 use fractune_tuner::results::JobResult;
 
-use crate::args::{BackendName, Format, Run};
+use crate::args::{BackendName, Export, Format, Run};
 use crate::error::CliError;
 use crate::job::{self, Job, Overrides};
 use crate::progress::Progress;
 use crate::report::{ReportInput, page};
-use crate::{export, outcome, table};
+use crate::{export, export_trials, outcome, table};
 
 /// Tunes a job; the exit code of a run that did not fail.
 ///
@@ -103,12 +104,7 @@ fn write_report(dir: &Path, result: &JobResult, output: Option<&Path>) -> Result
     };
     let html = page(&input).map_err(|error| CliError::Render(error.to_string()))?;
     let path = output.map_or_else(|| dir.join("report.html"), Path::to_path_buf);
-    if path == Path::new("-") {
-        print(&html)?;
-    } else {
-        write_whole(&path, html.as_bytes())
-            .map_err(|source| CliError::Io { path: path.display().to_string(), source })?;
-    }
+    write(&path, &html)?;
     Ok(path)
 }
 
@@ -127,19 +123,42 @@ fn settings(result: &JobResult) -> Vec<(String, String)> {
     .collect()
 }
 
-/// Prints a run's winners.
+/// Writes a run's winners, or every trial of it.
 ///
 /// # Errors
 /// [`CliError`].
-pub fn export(dir: &Path, format: Format) -> Result<u8, CliError> {
+pub fn export(args: &Export) -> Result<u8, CliError> {
+    let dir = &args.dir;
+    let winners = matches!(args.format, Format::Header | Format::Json);
+    if winners && (args.share.is_some() || args.kernel.is_some() || args.problem.is_some()) {
+        let message = "--share, --kernel and --problem choose among trials, for --format kernel-tuner and t4; \
+                       the header and the JSON have every winner";
+        return Err(CliError::Render(message.to_owned()));
+    }
     let result = outcome::results(dir)?;
-    outcome::require_winners(dir, &result)?;
-    let text = match format {
-        Format::Header => export::header(&result).map_err(|error| CliError::Render(error.to_string()))?,
-        Format::Json => export::json(&result) + "\n",
+    let text = match args.format {
+        Format::Header => {
+            outcome::require_winners(dir, &result)?;
+            export::header(&result).map_err(|error| CliError::Render(error.to_string()))?
+        }
+        Format::Json => {
+            outcome::require_winners(dir, &result)?;
+            export::json(&result) + "\n"
+        }
+        Format::KernelTuner => return export_trials::export(args, &result, write_cachefile),
+        Format::T4 => return export_trials::export(args, &result, write_t4),
     };
-    print(&text)?;
+    write(&args.output, &text)?;
     Ok(exit::DONE)
+}
+
+/// Writes to a file, or to standard output where it is named `-`.
+pub(crate) fn write(path: &Path, text: &str) -> Result<(), CliError> {
+    if path == Path::new("-") {
+        return print(text);
+    }
+    write_whole(path, text.as_bytes())
+        .map_err(|source| CliError::Io { path: path.display().to_string(), source })
 }
 
 /// Measures a run's winners again.
@@ -247,6 +266,6 @@ fn print(text: &str) -> Result<(), CliError> {
 }
 
 #[expect(clippy::print_stderr, reason = "the message is for the person at the terminal")]
-fn print_error(message: &str) {
+pub(crate) fn print_error(message: &str) {
     eprintln!("{message}");
 }

@@ -16,6 +16,14 @@ pub enum CliError {
         /// Everything that is wrong.
         violations: Vec<Violation>,
     },
+    /// A tuning file has what cannot be translated.
+    #[error("{file} cannot be imported:\n{}", list(violations))]
+    Import {
+        /// The file, as named on the command line.
+        file: String,
+        /// Everything that is in the way.
+        violations: Vec<Violation>,
+    },
     /// The job cannot be read as one.
     #[error("{file}: {message}")]
     Unreadable {
@@ -63,6 +71,7 @@ impl CliError {
             CliError::NoWinner(_) => exit::NO_RESULT,
             CliError::Run(error) => error.exit_code(),
             CliError::Invalid { .. }
+            | CliError::Import { .. }
             | CliError::Unreadable { .. }
             | CliError::Folder { .. }
             | CliError::Recording(_)

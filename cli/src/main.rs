@@ -14,7 +14,8 @@ fn main() -> ExitCode {
         Command::Run(run) => commands::run(&run),
         Command::Lint { file } => commands::lint(&file),
         Command::Report { dir, output } => commands::report(&dir, output.as_deref()),
-        Command::Export { dir, format } => commands::export(&dir, format),
+        Command::Import(import) => kubectl_fractune::import::import(&import),
+        Command::Export(export) => commands::export(&export),
         Command::Recheck { dir, times, within, gpu, json } => {
             commands::recheck(&dir, times, within, gpu, json)
         }

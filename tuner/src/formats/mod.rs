@@ -1,5 +1,8 @@
 //! File formats of other tools.
 
 mod kernel_tuner;
+pub mod t1;
 
-pub use kernel_tuner::{FormatError, Recorded, RecordedEntry, read};
+pub use kernel_tuner::{
+    BrokenOff, FormatError, Recorded, RecordedEntry, Recording, Written, read, write_cachefile, write_t4,
+};

@@ -54,6 +54,7 @@ pub(super) fn read(text: &[u8]) -> Result<Recorded, FormatError> {
         parameters,
         entries,
         cut_off: false,
+        broken_off: None,
     })
 }
 

@@ -7,8 +7,12 @@ mod cachefile;
 mod repair;
 mod t4;
 mod values;
+mod write;
+
+pub use write::{Recording, Written, write_cachefile, write_t4};
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io::{ErrorKind, Read};
 
 use flate2::read::MultiGzDecoder;
@@ -34,6 +38,37 @@ pub struct Recorded {
     pub entries: Vec<RecordedEntry>,
     /// Whether the file was not whole: its end, at least, is missing.
     pub cut_off: bool,
+    /// Where the last whole entry ends, if the file was not whole.
+    pub broken_off: Option<BrokenOff>,
+}
+
+/// Where the last whole entry of a file that is not whole ends, in its uncompressed text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BrokenOff {
+    /// The line, from 1.
+    pub line: usize,
+    /// Bytes up to there.
+    pub bytes: usize,
+    /// Bytes that follow and are not used.
+    pub lost: usize,
+}
+
+impl BrokenOff {
+    fn at(text: &[u8], bytes: usize) -> Self {
+        let before = text.get(..bytes).unwrap_or(text);
+        let line = before.split(|byte| *byte == b'\n').count();
+        Self { line, bytes, lost: text.len() - before.len() }
+    }
+}
+
+impl fmt::Display for BrokenOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "line {}, byte {} of the uncompressed text ({} bytes follow)",
+            self.line, self.bytes, self.lost
+        )
+    }
 }
 
 /// One recorded configuration.
@@ -63,6 +98,11 @@ pub enum FormatError {
     /// The file is not JSON, and not JSON that was cut off.
     #[error("the recorded space is not JSON: {0}")]
     Json(#[from] serde_json::Error),
+    /// The file ends before its first entry does.
+    #[error(
+        "the recorded space is cut off before its first entry ends, after {0} bytes: nothing of it can be used; get the whole file"
+    )]
+    NothingWhole(usize),
     /// The file is JSON of another kind.
     #[error(
         "the recorded space has neither `cache` nor `results`; name a Kernel Tuner cachefile or T4 results file"
@@ -89,13 +129,20 @@ pub fn read(bytes: &[u8]) -> Result<Recorded, FormatError> {
         return Err(FormatError::Empty);
     }
     match read_text(&text) {
-        Ok(recorded) => Ok(Recorded { cut_off: missing_end, ..recorded }),
-        Err(FormatError::Json(error)) => {
-            let repaired = repair::repair(&text);
-            let recorded = repaired.as_ref().and_then(|r| read_text(&r.text).ok());
-            let cut_off = repaired.is_some_and(|r| r.cut_off) || missing_end;
-            recorded.map(|recorded| Recorded { cut_off, ..recorded }).ok_or(FormatError::Json(error))
+        Ok(recorded) => {
+            let broken_off = missing_end.then(|| BrokenOff::at(&text, text.len()));
+            Ok(Recorded { cut_off: missing_end, broken_off, ..recorded })
         }
+        Err(FormatError::Json(error)) => match repair::repair(&text) {
+            Ok(repaired) => {
+                let ends_at = repaired.cut_off_at.or(missing_end.then_some(text.len()));
+                let broken_off = ends_at.map(|bytes| BrokenOff::at(&text, bytes));
+                let recorded = read_text(&repaired.text).map_err(|_| FormatError::Json(error))?;
+                Ok(Recorded { cut_off: broken_off.is_some(), broken_off, ..recorded })
+            }
+            Err(repair::Beyond::NoEntry) if error.is_eof() => Err(FormatError::NothingWhole(text.len())),
+            Err(_) => Err(FormatError::Json(error)),
+        },
         Err(other) => Err(other),
     }
 }
@@ -180,6 +227,9 @@ mod tests {
         let recorded = read(&compressed[..compressed.len() / 2]).unwrap();
         assert!(recorded.cut_off);
         assert!((1000..4000).contains(&recorded.entries.len()), "{}", recorded.entries.len());
+        let broken_off = recorded.broken_off.unwrap();
+        let last = format!(r#""{0}": {{"x": {0}, "time": {0}.5}}"#, recorded.entries.len() - 1);
+        assert!(text.get(..broken_off.bytes).unwrap().ends_with(&last), "{broken_off}");
     }
 
     #[test]
@@ -193,6 +243,29 @@ mod tests {
         }
         assert_eq!(read(&CACHE.as_bytes()[..CACHE.len() - 1]).unwrap().entries.len(), 3);
         assert_eq!(read(&CACHE.as_bytes()[..CACHE.len() - 5]).unwrap().entries.len(), 2);
+    }
+
+    #[test]
+    fn where_a_file_broke_off_is_told() {
+        let cut = CACHE.find("\"16,False").unwrap() + 20;
+        let recorded = read(&CACHE.as_bytes()[..cut]).unwrap();
+        assert_eq!(recorded.entries.len(), 2);
+        let broken_off = recorded.broken_off.unwrap();
+        assert!(CACHE[..broken_off.bytes].ends_with("\"RuntimeFailedConfig\"}"), "{broken_off}");
+        let said = format!("line 7, byte {} of the uncompressed text (22 bytes follow)", broken_off.bytes);
+        assert_eq!(broken_off.to_string(), said);
+        assert_eq!(read(CACHE.as_bytes()).unwrap().broken_off, None);
+    }
+
+    #[test]
+    fn a_file_cut_off_before_its_first_entry_ends_says_so() {
+        for end in ["\"cache\": {", "\"16,True", "3.5"] {
+            let cut = CACHE.find(end).unwrap() + end.len();
+            let error = read(&CACHE.as_bytes()[..cut]).unwrap_err().to_string();
+            assert!(error.contains("before its first entry ends"), "{end}: {error}");
+            let compressed = gzip(&CACHE[..cut]);
+            assert!(read(&compressed[..compressed.len() - 9]).is_err());
+        }
     }
 
     #[test]

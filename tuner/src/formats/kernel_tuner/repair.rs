@@ -3,23 +3,32 @@
 /// JSON made of a damaged file.
 pub(super) struct Repaired {
     pub(super) text: Vec<u8>,
-    /// Whether brackets were left open.
-    pub(super) cut_off: bool,
+    /// Where the last whole entry ends, in bytes of the damaged text, if brackets were left open.
+    pub(super) cut_off_at: Option<usize>,
+}
+
+/// Why nothing can be made of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beyond {
+    /// Its brackets do not match.
+    NoJson,
+    /// It ends before its first entry does.
+    NoEntry,
 }
 
 /// Entries lie in an object or array inside the file's object.
 const ENTRY_DEPTH: usize = 2;
 
 /// Keeps everything up to the last whole entry, closes what is open there, and puts `null` for `NaN` and
-/// the infinities, which Python writes and JSON does not know. None where no entry is whole.
-pub(super) fn repair(text: &[u8]) -> Option<Repaired> {
+/// the infinities, which Python writes and JSON does not know.
+pub(super) fn repair(text: &[u8]) -> Result<Repaired, Beyond> {
     let mut kept = Vec::with_capacity(text.len());
     let mut open = Vec::new();
     let mut whole = None;
     let mut rest = text;
     while let Some((&byte, after)) = rest.split_first() {
         if matches!(byte, b'}' | b']') && open.pop() != Some(byte) {
-            return None;
+            return Err(Beyond::NoJson);
         }
         let mut token = 1;
         match byte {
@@ -39,22 +48,23 @@ pub(super) fn repair(text: &[u8]) -> Option<Repaired> {
         kept.extend_from_slice(rest.get(..token).unwrap_or(rest));
         rest = if token == 1 { after } else { rest.get(token..).unwrap_or_default() };
         if byte == b'}' && open.len() == ENTRY_DEPTH {
-            whole = Some((kept.len(), open.clone()));
+            whole = Some((kept.len(), text.len() - rest.len(), open.clone()));
         }
     }
-    let (length, closers) = whole?;
-    let cut_off = !open.is_empty();
+    let Some((length, ends_at, closers)) = whole else {
+        return Err(if open.first() == Some(&b'}') { Beyond::NoEntry } else { Beyond::NoJson });
+    };
     // A file that is whole but for its numbers or a comma keeps what follows the entries.
-    if !cut_off {
+    if open.is_empty() {
         let tail = kept.split_off(length);
         let tail_begins =
             tail.iter().position(|b| !b.is_ascii_whitespace() && *b != b',').unwrap_or(tail.len());
         kept.extend_from_slice(tail.get(tail_begins..).unwrap_or_default());
-        return Some(Repaired { text: kept, cut_off });
+        return Ok(Repaired { text: kept, cut_off_at: None });
     }
     kept.truncate(length);
     kept.extend(closers.into_iter().rev());
-    Some(Repaired { text: kept, cut_off })
+    Ok(Repaired { text: kept, cut_off_at: Some(ends_at) })
 }
 
 /// Length of the string that `text` begins with, its quotes counted; all of the text where it has no end.
