@@ -1,11 +1,17 @@
-//! The compiler pool with the real NVRTC, which needs no GPU: `make test` installs it.
+//! The compiler pool with the real NVRTC, which needs no GPU.
+#![expect(clippy::unwrap_used, reason = "a failure to set up is a failed test")]
 
-use std::path::{Path, PathBuf};
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use fractune_agent::compile::nvrtc::Pool;
 use fractune_agent::compile::{CompileFailure, Unit};
 use fractune_agent::worker::WorkerCommand;
+use fractune_tuner::kernel::Language;
+use fractune_tuner::task::TaskArgument;
 use fractune_tuner::trial::Outcome;
 
 const KERNEL: &str = "template <class T, int N> __global__ void add(T *x) { x[threadIdx.x] += N; }\n\
@@ -15,31 +21,47 @@ fn unit(source: &str) -> Unit<'_> {
     Unit { name: "k", source, entry: "plain", arguments: vec![], options: &[], macros: vec![] }
 }
 
-/// A pool for an H100; none, said out loud, where NVRTC is not installed.
-async fn pool(objects: &Path, limit: Duration) -> Option<Pool> {
-    let program = PathBuf::from(env!("CARGO_BIN_EXE_fractune-agent"));
-    let command = WorkerCommand { program, args: vec!["compile".into()] };
-    match Pool::start(command, objects, limit).await {
-        Ok(mut pool) => {
-            pool.target([9, 0]);
-            Some(pool)
-        }
-        Err(why) => {
-            assert!(why.to_string().contains("FRACTUNE_NVRTC"), "{why}");
-            eprintln!("SKIPPED: {why}");
+/// Where NVRTC is. It is installed where it is missing; where it cannot be, that is said past the test runner's
+/// capture, and is an error where `CI` is set.
+fn nvrtc() -> Option<&'static str> {
+    static FOLDER: OnceLock<Option<String>> = OnceLock::new();
+    FOLDER
+        .get_or_init(|| {
+            let output = Command::new(repository().join("scripts/nvrtc")).output().unwrap();
+            if output.status.success() {
+                return Some(String::from_utf8(output.stdout).unwrap().trim().to_owned());
+            }
+            let reason = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.code() == Some(69) && std::env::var_os("CI").is_none(), "{reason}");
+            let _ = writeln!(std::io::stderr(), "\nSKIPPED: what needs the real NVRTC. {reason}");
             None
-        }
-    }
+        })
+        .as_deref()
+}
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// A pool of compilers for an H100.
+async fn pool(objects: &Path, limit: Duration) -> Option<Pool> {
+    // The environment is this process's own, and other tests read it: so the variable is set by `env`.
+    let agent = env!("CARGO_BIN_EXE_fractune-agent");
+    let args = [format!("FRACTUNE_NVRTC={}", nvrtc()?), agent.into(), "compile".into()];
+    let command = WorkerCommand { program: "env".into(), args: args.map(Into::into).to_vec() };
+    let mut pool = Pool::start(command, objects, limit).await.unwrap();
+    pool.target([9, 0]);
+    Some(pool)
 }
 
 fn refused(failure: CompileFailure) -> (Outcome, String) {
-    match failure {
-        CompileFailure::Candidate { outcome, message, .. } => (outcome, message),
-        CompileFailure::Machine(message) => panic!("{message}"),
-    }
+    let CompileFailure::Candidate { outcome, message, .. } = failure else {
+        unreachable!("no machine's fault: {failure}")
+    };
+    (outcome, message)
 }
 
-const LONG: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_mins(2);
 
 #[tokio::test]
 async fn a_kernel_becomes_a_cubin_once() {
@@ -58,8 +80,8 @@ async fn templates_and_variables_are_found_by_their_names_with_parameters_filled
     let folder = tempfile::tempdir().unwrap();
     let Some(pool) = pool(folder.path(), LONG).await else { return };
     let source = format!("namespace w {{ __constant__ float filter[9]; }}\n{KERNEL}");
-    let macros = vec![("width".to_string(), "3".to_string())];
-    let unit = Unit { entry: "add<float, width>", macros, ..unit(&source) };
+    let macros = vec![("count".to_string(), "3".to_string())];
+    let unit = Unit { entry: "add<float, count>", macros, ..unit(&source) };
     let (_, symbols) = pool.build(&unit, &["w::filter".into()]).await.unwrap();
     assert_eq!(symbols.entry, "_Z3addIfLi3EEvPT_");
     assert_eq!(symbols.variables, ["_ZN1w6filterE"]);
@@ -80,6 +102,18 @@ async fn errors_are_the_candidate_s_and_name_its_line() {
     let unit = Unit { options: &options, ..self::unit(KERNEL) };
     let (_, message) = refused(pool.build(&unit, &[]).await.unwrap_err());
     assert!(message.contains("--no-such-option"), "{message}");
+}
+
+#[tokio::test]
+async fn a_macro_that_breaks_the_compiler_s_headers_is_told_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(pool) = pool(folder.path(), LONG).await else { return };
+    let unit = Unit { macros: vec![("width".to_string(), "3".to_string())], ..unit(KERNEL) };
+    let (_, message) = refused(pool.build(&unit, &[]).await.unwrap_err());
+    assert!(
+        message.starts_with("a parameter or size has the name of something in CUDA's headers"),
+        "{message}"
+    );
 }
 
 #[tokio::test]
@@ -105,4 +139,57 @@ async fn an_endless_compilation_is_stopped_and_the_next_one_works() {
     let (outcome, message) = refused(pool.build(&unit(endless), &[]).await.unwrap_err());
     assert_eq!(outcome, Outcome::CompileTimeout, "{message}");
     assert!(pool.build(&unit(KERNEL), &[]).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_examples_and_their_references_compile() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(pool) = pool(folder.path(), LONG).await else { return };
+    let mut jobs = 0;
+    for place in ["examples", "tests/gpu"] {
+        for entry in std::fs::read_dir(repository().join(place)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|extension| extension != "yaml") {
+                continue;
+            }
+            let (_, tasks) = fractune_crds::load(&std::fs::read(&path).unwrap(), |_| ()).unwrap();
+            let task = tasks.first().unwrap();
+            if task.kernel.language != Language::Cuda {
+                continue;
+            }
+            let variables: Vec<String> = task
+                .arguments
+                .iter()
+                .filter_map(|argument| match argument {
+                    TaskArgument::Buffer { symbol, .. } => symbol.clone(),
+                    TaskArgument::Scalar { .. } => None,
+                })
+                .collect();
+            for entry in [Some(&task.kernel.entrypoint), task.kernel.verify.entrypoint.as_ref()] {
+                let unit = Unit {
+                    name: &task.kernel.name,
+                    source: &task.source,
+                    entry: entry.unwrap(),
+                    arguments: vec![],
+                    options: &task.kernel.compile.options,
+                    macros: task.macros(task.default),
+                };
+                let built = pool.build(&unit, &variables).await;
+                assert!(built.is_ok(), "{}: {}", path.display(), built.unwrap_err());
+            }
+            jobs += 1;
+        }
+    }
+    assert!(jobs >= 6, "{jobs}");
+}
+
+#[tokio::test]
+async fn the_checks_of_outputs_compile_with_a_kernel_for_every_type() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(pool) = pool(folder.path(), LONG).await else { return };
+    for element in ["f16", "bf16", "f32", "f64", "i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64"] {
+        let entry = format!("differ_{element}");
+        let unit = Unit { entry: &entry, ..unit(fractune_agent::backend::cuda::CHECKS) };
+        assert_eq!(pool.build(&unit, &[]).await.unwrap().1.entry, entry);
+    }
 }

@@ -57,6 +57,7 @@ impl Workbench {
             reference: Some(self.right.clone()),
             cache: CacheState::Cold,
             memory_limit_bytes: 512 << 20,
+            gpu: None,
         }
     }
 
@@ -114,7 +115,7 @@ fn compile(folder: &Path, name: &str, head: &str, body: &str, options: &[&str]) 
     let mut cc = Command::new("cc");
     cc.args(["-O1", "-w", "-shared", "-fPIC", "-o"]).arg(&artifact).arg(&source).args(options);
     assert!(cc.status().unwrap().success(), "{name} does not compile");
-    Load { artifact, symbol: "fractune_call".into(), scalars: vec![LENGTH.to_string()], launch: None }
+    Load { artifact, symbol: "fractune_call".into(), scalars: vec![LENGTH.to_string()], ..Load::default() }
 }
 
 fn buffer(name: &str, output: bool) -> Buffer {
@@ -133,7 +134,7 @@ fn buffer(name: &str, output: bool) -> Buffer {
 async fn start(init: &Init) -> Result<Worker, WorkerError> {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_fractune-agent"));
     let command = WorkerCommand { program, args: vec!["worker".into()] };
-    let env = [("OMP_NUM_THREADS".to_owned(), "2".to_owned())];
+    let env = [("OMP_NUM_THREADS".to_owned(), "2".into())];
     Worker::start(&command, init, &env, LIMIT).await
 }
 

@@ -68,12 +68,9 @@ impl Recording {
     }
 
     fn add_space(&mut self, space: formats::Recorded, shares: &[u8], path: &Path) {
-        if space.cut_off {
-            self.notes.push(format!(
-                "{} is cut off; its {} whole entries are used",
-                path.display(),
-                space.entries.len()
-            ));
+        if let Some(at) = space.broken_off {
+            let (path, entries) = (path.display(), space.entries.len());
+            self.notes.push(format!("{path} is cut off; its {entries} whole entries are used, up to {at}"));
         }
         self.devices.insert(space.device);
         for entry in space.entries {

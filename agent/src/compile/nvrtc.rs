@@ -26,7 +26,7 @@ const CPU_SECONDS: u64 = 7 * 24 * 3600;
 /// Longest reply line, and largest CUBIN, in bytes.
 const LARGEST_REPLY: usize = 256 << 20;
 /// A compiler loads its library within this time, also on a busy machine.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 /// Characters of a compiler's message that are kept.
 const MESSAGE_CHARS: usize = 2000;
 
@@ -153,18 +153,14 @@ impl Pool {
             Some(process) => process,
             None => Process::start(&self.command).await.map_err(Broken::Machine)?.0,
         };
-        match timeout(self.timeout, process.compile(request)).await {
-            Ok(result) => {
-                if matches!(result, Ok(_) | Err(Broken::Refused(_))) {
-                    lock(&self.idle).push(process);
-                }
-                result
-            }
-            Err(_) => {
-                process.group.kill().await;
-                Err(Broken::TimedOut)
-            }
+        let Ok(result) = timeout(self.timeout, process.compile(request)).await else {
+            process.group.kill().await;
+            return Err(Broken::TimedOut);
+        };
+        if matches!(result, Ok(_) | Err(Broken::Refused(_))) {
+            lock(&self.idle).push(process);
         }
+        result
     }
 
     fn request(&self, unit: &Unit<'_>, variables: &[String]) -> Request {

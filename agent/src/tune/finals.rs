@@ -124,7 +124,9 @@ async fn confirm(
             runner.stop().await;
         }
     }
-    confirmed.values_mut().for_each(|known| known.retain(|trial, _| !condemned.contains(trial)));
+    for known in confirmed.values_mut() {
+        known.retain(|trial, _| !condemned.contains(trial));
+    }
     Ok(confirmed)
 }
 

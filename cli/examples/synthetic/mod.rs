@@ -29,6 +29,7 @@ pub(crate) fn job() -> (JobResult, Vec<Vec<Trial>>) {
         units: 64,
         units_by_share: SHARES.iter().map(|&s| (s, u32::from(s) * 64 / 100)).collect(),
         compiler: "synthetic cc 1.0".to_owned(),
+        gpu: None,
         notes: vec!["Landlock is not available: candidates could write files".to_owned()],
     };
     let job = JobResult {

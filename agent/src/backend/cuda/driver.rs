@@ -121,8 +121,8 @@ impl Context {
             && unsafe { sys::cuMemGetInfo_v2(&raw mut free, &raw mut free) } == sys::CUresult::CUDA_SUCCESS
     }
 
-    /// Free memory of the device in bytes.
-    pub(super) fn free_memory(&self) -> Result<usize> {
+    /// Free memory in bytes of the device whose context is current.
+    pub(super) fn free_memory() -> Result<usize> {
         Ok(result::mem_get_info()?.0)
     }
 

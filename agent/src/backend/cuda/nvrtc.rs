@@ -165,7 +165,9 @@ fn find() -> Result<(String, Option<PathBuf>), NvrtcError> {
     }
     if let Some(name) = NAMES.iter().find(|name| open_one(Path::new(name)).is_ok()) {
         let folder = loaded_from(name);
-        folder.iter().for_each(|folder| open_builtins(folder));
+        if let Some(folder) = &folder {
+            open_builtins(folder);
+        }
         return Ok(((*name).to_string(), folder));
     }
     let folders = folders();

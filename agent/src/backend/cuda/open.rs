@@ -72,7 +72,7 @@ impl Found {
                 number(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
                 number(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
             ],
-            free_memory_bytes: context.free_memory()? as u64,
+            free_memory_bytes: Context::free_memory()? as u64,
         };
         Ok(Self {
             limits,

@@ -152,14 +152,13 @@ impl Timer {
 
     /// Each time is the mean of a graph's launches, one right behind the other.
     fn grouped(&self, candidate: &mut Launchable, count: usize) -> Result<Vec<u64>, DriverError> {
-        let (graph, launches) = match candidate.graph.take() {
-            Some(made) => made,
-            None => {
-                let first = candidate.first_ns.unwrap_or(SHORT_NS).max(1);
-                let launches = GRAPH_NS.div_ceil(first).clamp(4, MAX_GRAPH);
-                let queue = || (0..launches).try_for_each(|_| candidate.queue(&self.context));
-                (self.context.record(queue)?, launches)
-            }
+        let (graph, launches) = if let Some(made) = candidate.graph.take() {
+            made
+        } else {
+            let first = candidate.first_ns.unwrap_or(SHORT_NS).max(1);
+            let launches = GRAPH_NS.div_ceil(first).clamp(4, MAX_GRAPH);
+            let queue = || (0..launches).try_for_each(|_| candidate.queue(&self.context));
+            (self.context.record(queue)?, launches)
         };
         graph.launch()?;
         for (start, end) in self.events.iter().take(count) {

@@ -53,7 +53,6 @@ pub(super) fn read(text: &[u8]) -> Result<Recorded, FormatError> {
         kernel: header.kernel_name.unwrap_or_default(),
         parameters,
         entries,
-        cut_off: false,
         broken_off: None,
     })
 }

@@ -36,8 +36,6 @@ pub struct Recorded {
     pub parameters: Vec<(String, Vec<Value>)>,
     /// One entry per configuration, in the file's order.
     pub entries: Vec<RecordedEntry>,
-    /// Whether the file was not whole: its end, at least, is missing.
-    pub cut_off: bool,
     /// Where the last whole entry ends, if the file was not whole.
     pub broken_off: Option<BrokenOff>,
 }
@@ -131,14 +129,14 @@ pub fn read(bytes: &[u8]) -> Result<Recorded, FormatError> {
     match read_text(&text) {
         Ok(recorded) => {
             let broken_off = missing_end.then(|| BrokenOff::at(&text, text.len()));
-            Ok(Recorded { cut_off: missing_end, broken_off, ..recorded })
+            Ok(Recorded { broken_off, ..recorded })
         }
         Err(FormatError::Json(error)) => match repair::repair(&text) {
             Ok(repaired) => {
                 let ends_at = repaired.cut_off_at.or(missing_end.then_some(text.len()));
                 let broken_off = ends_at.map(|bytes| BrokenOff::at(&text, bytes));
                 let recorded = read_text(&repaired.text).map_err(|_| FormatError::Json(error))?;
-                Ok(Recorded { cut_off: broken_off.is_some(), broken_off, ..recorded })
+                Ok(Recorded { broken_off, ..recorded })
             }
             Err(repair::Beyond::NoEntry) if error.is_eof() => Err(FormatError::NothingWhole(text.len())),
             Err(_) => Err(FormatError::Json(error)),
@@ -225,7 +223,6 @@ mod tests {
         let text = format!(r#"{{"tune_params_keys": ["x"], "cache": {{{}}}}}"#, entries.join(","));
         let compressed = gzip(&text);
         let recorded = read(&compressed[..compressed.len() / 2]).unwrap();
-        assert!(recorded.cut_off);
         assert!((1000..4000).contains(&recorded.entries.len()), "{}", recorded.entries.len());
         let broken_off = recorded.broken_off.unwrap();
         let last = format!(r#""{0}": {{"x": {0}, "time": {0}.5}}"#, recorded.entries.len() - 1);
@@ -238,7 +235,7 @@ mod tests {
         for length in first_ends..CACHE.len() {
             let recorded = read(&CACHE.as_bytes()[..length]).unwrap();
             let whole = recorded.entries.len();
-            assert!(recorded.cut_off, "at {length}");
+            assert!(recorded.broken_off.is_some(), "at {length}");
             assert_eq!(recorded.entries, read(CACHE.as_bytes()).unwrap().entries[..whole], "at {length}");
         }
         assert_eq!(read(&CACHE.as_bytes()[..CACHE.len() - 1]).unwrap().entries.len(), 3);
@@ -281,7 +278,7 @@ mod tests {
         let text = CACHE.replace("3.5", "NaN").replace("1.75", "-Infinity");
         let recorded = read(text.as_bytes()).unwrap();
         assert_eq!(recorded.entries[0].samples_ns, [1_250_000]);
-        assert_eq!((recorded.entries.len(), recorded.cut_off), (3, false));
+        assert_eq!((recorded.entries.len(), recorded.broken_off.is_none()), (3, true));
     }
 
     #[test]

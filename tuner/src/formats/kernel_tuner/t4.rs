@@ -60,14 +60,7 @@ pub(super) fn read(text: &[u8]) -> Result<Recorded, FormatError> {
             (name, values)
         })
         .collect();
-    Ok(Recorded {
-        device: String::new(),
-        kernel: String::new(),
-        parameters,
-        entries,
-        cut_off: false,
-        broken_off: None,
-    })
+    Ok(Recorded { device: String::new(), kernel: String::new(), parameters, entries, broken_off: None })
 }
 
 fn recorded(number: usize, entry: &Entry, names: &[String]) -> Result<RecordedEntry, FormatError> {

@@ -287,7 +287,7 @@ mod tests {
         assert_eq!((written.entries, written.left_out), (5, 1));
         assert!(written.text.contains(r#""1,False": {"x":1,"fast":false,"time":0.9"#), "{}", written.text);
         let recorded = read(written.text.as_bytes()).unwrap();
-        assert_eq!((recorded.device.as_str(), recorded.cut_off), ("A100, 50 % of it", false));
+        assert_eq!((recorded.device.as_str(), recorded.broken_off.is_none()), ("A100, 50 % of it", true));
         assert_eq!(recorded.parameters[1], ("fast".into(), vec![Value::Bool(true), Value::Bool(false)]));
         let outcomes: Vec<Outcome> = recorded.entries.iter().map(|e| e.outcome).collect();
         let expected = [
