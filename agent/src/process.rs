@@ -44,6 +44,14 @@ pub(crate) fn spawn_limited(command: &mut Command, cpus: &[usize], limits: Limit
     Ok(group)
 }
 
+/// Starts `command` in a process group of its own.
+///
+/// # Errors
+/// What the system answers: most often that the program does not exist.
+pub(crate) fn spawn_group(command: &mut Command) -> io::Result<Group> {
+    command.process_group(0).kill_on_drop(true).spawn().map(|child| Group { child })
+}
+
 /// Limits of each process of a group.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {

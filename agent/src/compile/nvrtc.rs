@@ -16,13 +16,9 @@ use tokio::time::timeout;
 
 use super::serve::{Reply, Request};
 use super::{Artifact, CompileFailure, Unit};
-use crate::process::{Group, Limits, spawn_limited};
+use crate::process::{Group, spawn_group};
 use crate::worker::WorkerCommand;
 
-/// Address space of a compiler: one source may not eat the machine's memory.
-const LARGEST_MEMORY: u64 = 16 << 30;
-/// CPU time of a compiler over all that it compiles: in effect no limit, each request has its own.
-const CPU_SECONDS: u64 = 7 * 24 * 3600;
 /// Longest reply line, and largest CUBIN, in bytes.
 const LARGEST_REPLY: usize = 256 << 20;
 /// A compiler loads its library within this time, also on a busy machine.
@@ -212,8 +208,7 @@ impl Process {
         let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", command.program.display());
         let mut child = Command::new(&command.program);
         child.args(&command.args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let limits = Limits { file_bytes: 0, memory_bytes: LARGEST_MEMORY, cpu_seconds: CPU_SECONDS };
-        let mut group = spawn_limited(&mut child, &[], limits).map_err(|error| failed(&error))?;
+        let mut group = spawn_group(&mut child).map_err(|error| failed(&error))?;
         let (Some(requests), Some(replies)) = (group.child.stdin.take(), group.child.stdout.take()) else {
             return Err(failed(&"the compiler has no pipes"));
         };

@@ -13,6 +13,8 @@ use crate::worker::confine::{self, Readable};
 
 /// Below everything that measures: a compiler takes what CPUs are left.
 const NICENESS: i32 = 10;
+/// Address space of a compiler: one source may not eat the machine's memory.
+const LARGEST_MEMORY: u64 = 16 << 30;
 
 /// What is to be compiled; one line of JSON.
 #[derive(Debug, Serialize, Deserialize)]
@@ -60,7 +62,9 @@ fn session() -> io::Result<()> {
     // Each of these only makes a bad source or a dead parent cheaper: without them it works all the same.
     let _ = nice(NICENESS);
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
-    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    for (resource, most) in [(Resource::Core, 0), (Resource::Fsize, 0), (Resource::As, LARGEST_MEMORY)] {
+        let _ = setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) });
+    }
     let mut replies = io::stdout().lock();
     let nvrtc = match Nvrtc::load() {
         Ok(nvrtc) => nvrtc,
