@@ -311,7 +311,7 @@ mod tests {
             assert!(refused.to_string().contains("2 (GPU-89aa0000-1111)"), "{refused}");
         }
         assert!(matches!(choose(&CARDS, "GPU-89"), Err(NvmlError::Ambiguous { .. })));
-        assert!(choose(&[], "0").unwrap_err().to_string().contains("there are none"));
+        assert!(choose(&[], "0").unwrap_err().to_string().contains("there is none"));
     }
 
     #[test]

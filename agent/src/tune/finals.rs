@@ -179,7 +179,7 @@ async fn rounds(
         return Ok(BTreeMap::new());
     }
     (run.listener)(Event::Finals { task: run.number, share: runner.share, entries: entries.len() });
-    let budget = run.backend.finalist_budget_ns() * entries.len() as u64;
+    let budget = runner.finalist_budget_ns() * entries.len() as u64;
     let policy = FinalsPolicy::new(f64::from(run.plan.measure.max_noise_percent), budget);
     let mut finals = Finals::new(entries, &asked, policy);
     let _quiet = acquire(run.gate, Need::Quiet).await?;

@@ -26,6 +26,8 @@ const REQUEST: Duration = Duration::from_millis(20);
 /// A race with enough samples ends after this many times the least measuring time. The search only has to
 /// find the finalists: their times are taken again.
 const PATIENCE: u32 = 2;
+/// Samples that a finalist should have at least.
+const ENOUGH_FINAL_SAMPLES: u64 = 12;
 /// Samples after which a race may be ended by the wall clock.
 const ENOUGH_SAMPLES: usize = 6;
 
@@ -87,11 +89,12 @@ pub(super) struct Runner<'a> {
     pub(super) share: u8,
     worker: Option<Worker>,
     notes: BTreeSet<String>,
+    fastest_ns: Option<u64>,
 }
 
 impl<'a> Runner<'a> {
     pub(super) fn new(backend: &'a Backend, plan: &'a Plan, task: &'a Task, share: u8) -> Self {
-        Self { backend, plan, task, share, worker: None, notes: BTreeSet::new() }
+        Self { backend, plan, task, share, worker: None, notes: BTreeSet::new(), fastest_ns: None }
     }
 
     /// Starts the worker and has the reference run, before there is a trial to measure.
@@ -196,6 +199,7 @@ impl<'a> Runner<'a> {
         let Some(worker) = self.worker().await? else { return Ok(Vec::new()) };
         let times_ns = worker.run(prepared.trial, runs, limit).await?;
         let throttled = worker.throttled().map(str::to_owned);
+        self.fastest_ns = times_ns.iter().copied().chain(self.fastest_ns).min();
         self.notes.extend(throttled.map(|why| {
             format!(
                 "the GPU's clocks were held down for some times, and stayed so when they were repeated: {why}"
@@ -264,6 +268,13 @@ impl<'a> Runner<'a> {
     /// What its workers said of the system: what it cannot do for them, and when it was slower than it can be.
     pub(super) fn notes(&self) -> Vec<String> {
         self.notes.iter().cloned().collect()
+    }
+
+    /// Run time in nanoseconds that the final rounds may take for each finalist: what the backend says, or
+    /// enough for a median where a run is long.
+    pub(super) fn finalist_budget_ns(&self) -> u64 {
+        let enough = self.fastest_ns.unwrap_or(0).saturating_mul(ENOUGH_FINAL_SAMPLES);
+        self.backend.finalist_budget_ns().max(enough)
     }
 
     /// Ends its worker, if it has one.
