@@ -198,6 +198,10 @@ fn provenance(job: &JobResult) -> String {
         device.units,
         comment(&device.compiler)
     );
+    if let Some(gpu) = &device.gpu {
+        let mps = if gpu.mps { "through MPS" } else { "without MPS" };
+        let _ = writeln!(text, " * GPU: {}, driver {}, {mps}.", comment(&gpu.uuid), comment(&gpu.driver));
+    }
     for (share, units) in &device.units_by_share {
         let _ = writeln!(text, " * Share {share} %: {units} compute units.");
     }

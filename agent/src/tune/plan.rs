@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use fractune_crds::{TuneJob, TuneJobSpec};
 use fractune_tuner::log::LogError;
-use fractune_tuner::results::{Device, TaskResult};
+use fractune_tuner::results::{Device, Gpu, TaskResult};
 use fractune_tuner::settings::{MeasureSettings, SearchSettings};
 use fractune_tuner::task::Task;
 use fractune_tuner::trial::Trial;
@@ -49,12 +49,19 @@ impl Plan {
             ("seed", self.search.seed.to_string()),
             ("measure", format!("{min_time_ms} ms, {max_noise_percent} %, {timeout_seconds} s, {cache:?}")),
             ("device", format!("{} {} ({} units)", device.backend, device.product, device.units)),
+            ("driver", device.gpu.as_ref().map_or_else(String::new, driver)),
             ("compiler", device.compiler.clone()),
         ]
         .into_iter()
+        .filter(|(_, value)| !value.is_empty())
         .map(|(name, value)| (name.to_string(), value))
         .collect()
     }
+}
+
+/// What of a GPU's driver decides its times.
+fn driver(gpu: &Gpu) -> String {
+    format!("{}{}", gpu.driver, if gpu.mps { ", MPS" } else { "" })
 }
 
 /// Where a run writes.
