@@ -29,7 +29,8 @@ impl Clock {
         if let Some(&reason) = slowed.iter().find(|&&reason| self.reasons.has(reason)) {
             return Some(Throttle::Slowed(reason));
         }
-        let chosen = self.reasons.has(Reason::Idle) || self.reasons.has(Reason::Applications);
+        let chosen =
+            [Reason::Idle, Reason::Applications, Reason::SwPowerCap].iter().any(|&r| self.reasons.has(r));
         let low = u64::from(self.sm_mhz) * 100 < u64::from(max_mhz) * LOWEST_PERCENT;
         (low && !chosen).then_some(Throttle::LowClock { sm_mhz: self.sm_mhz, max_mhz })
     }

@@ -49,7 +49,7 @@ impl Plan {
             ("seed", self.search.seed.to_string()),
             ("measure", format!("{min_time_ms} ms, {max_noise_percent} %, {timeout_seconds} s, {cache:?}")),
             ("device", format!("{} {} ({} units)", device.backend, device.product, device.units)),
-            ("driver", device.gpu.as_ref().map_or_else(String::new, driver)),
+            ("driver and SMs", device.gpu.as_ref().map_or_else(String::new, |gpu| driver(gpu, device))),
             ("compiler", device.compiler.clone()),
         ]
         .into_iter()
@@ -59,9 +59,11 @@ impl Plan {
     }
 }
 
-/// What of a GPU's driver decides its times.
-fn driver(gpu: &Gpu) -> String {
-    format!("{}{}", gpu.driver, if gpu.mps { ", MPS" } else { "" })
+/// The driver, and what it made of the shares.
+fn driver(gpu: &Gpu, device: &Device) -> String {
+    let units: Vec<_> =
+        device.units_by_share.iter().map(|(share, units)| format!("{share} %: {units}")).collect();
+    format!("{}{} ({})", gpu.driver, if gpu.mps { ", MPS" } else { "" }, units.join(", "))
 }
 
 /// Where a run writes.

@@ -1,5 +1,6 @@
 //! What a run tunes on: the machine's CPUs, a GPU, or a recording.
 
+mod card;
 mod cpu;
 mod cuda;
 mod worker;
@@ -203,6 +204,11 @@ impl Backend {
             Backend::Cuda(cuda) => cuda.start_worker(plan, task, share).await.map(Some),
             Backend::Replay(_) => Ok(None),
         }
+    }
+
+    /// Whether others may measure on the device at the same time as this share.
+    pub(super) fn has_neighbours(&self, share: u8) -> bool {
+        matches!(self, Backend::Cuda(_)) && share < 100
     }
 
     /// Gets a worker's hanging candidate off the device before the worker is killed.
