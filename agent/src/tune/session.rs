@@ -250,13 +250,15 @@ impl<'a> Runner<'a> {
                 Ok(Measured::failed(Outcome::RuntimeError, message, true))
             }
             Failure::TimedOut { .. } => {
-                if let Some(pid) = self.worker.as_ref().and_then(Worker::pid) {
-                    self.backend.release(pid).await;
-                }
+                let released = match self.worker.as_ref().and_then(Worker::pid) {
+                    Some(pid) => self.backend.release(pid).await,
+                    None => true,
+                };
                 self.end().await;
                 let message = format!("did not end within {:.1} s at {} %", limit.as_secs_f64(), self.share);
                 // A neighbour that hangs holds this one up as well.
-                Ok(Measured::failed(Outcome::RunTimeout, message, self.backend.has_neighbours(self.share)))
+                let held_up = !released || self.backend.has_neighbours(self.share);
+                Ok(Measured::failed(Outcome::RunTimeout, message, held_up))
             }
             Failure::Fatal { message } => {
                 self.worker = None;

@@ -407,15 +407,21 @@ impl Cuda {
     }
 
     /// Takes a worker's kernels off the GPU. Killing an MPS client in the middle of a kernel can harm others.
-    pub(super) async fn release(&self, worker: u32) {
-        let Some(mps) = &self.mps else { return };
+    /// False if no server knows the worker: its server has died, and it waits in vain.
+    pub(super) async fn release(&self, worker: u32) -> bool {
+        let Some(mps) = &self.mps else { return true };
         let terminate = async {
+            let mut known = false;
             for server in mps.servers().await.unwrap_or_default() {
-                // Where it cannot be done, killing is what remains.
-                let _ = mps.terminate_client(server, worker).await;
+                if mps.clients(server).await.unwrap_or_default().contains(&worker) {
+                    known = true;
+                    // Where it cannot be done, killing is what remains.
+                    let _ = mps.terminate_client(server, worker).await;
+                }
             }
+            known
         };
-        let _ = tokio::time::timeout(TERMINATION, terminate).await;
+        tokio::time::timeout(TERMINATION, terminate).await.unwrap_or(false)
     }
 
     pub(super) async fn stop(self) {

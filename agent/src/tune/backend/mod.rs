@@ -211,10 +211,12 @@ impl Backend {
         matches!(self, Backend::Cuda(_)) && share < 100
     }
 
-    /// Gets a worker's hanging candidate off the device before the worker is killed.
-    pub(super) async fn release(&self, worker: u32) {
-        if let Backend::Cuda(cuda) = self {
-            cuda.release(worker).await;
+    /// Gets a worker's hanging candidate off the device before the worker is killed. False if it is not the
+    /// candidate that hangs: the worker had lost its device.
+    pub(super) async fn release(&self, worker: u32) -> bool {
+        match self {
+            Backend::Cuda(cuda) => cuda.release(worker).await,
+            Backend::Cpu(_) | Backend::Replay(_) => true,
         }
     }
 }
