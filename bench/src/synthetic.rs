@@ -47,8 +47,8 @@ pub fn thinking_ms(batch: usize, counts: &[usize]) -> Vec<f64> {
             // An odd stride visits each configuration once.
             for i in known..count {
                 let index = (i * 271_829) % Million.len();
-                let away = Million.point(index).iter().map(|&digit| u64::from(digit.abs_diff(6)).pow(2));
-                search.tell(index, &Observation { times_ns: vec![Some(100_000 + 3000 * away.sum::<u64>())] });
+                let away: u64 = Million.point(index).iter().map(|&d| u64::from(d.abs_diff(6)).pow(2)).sum();
+                search.tell(index, &Observation { times_ns: vec![Some(100_000 + 3000 * away)] });
             }
             known = count;
             let began = Instant::now();
