@@ -40,6 +40,9 @@ struct Args {
     /// Only Auto, in batches of 8.
     #[arg(long)]
     quick: bool,
+    /// Auto in batches of 1 as well, which takes as long as all else together.
+    #[arg(long)]
+    sequential: bool,
 }
 
 /// A strategy and how it is asked.
@@ -72,7 +75,7 @@ fn main() -> anyhow::Result<()> {
         let failed = space.times.iter().filter(|time| time.is_none()).count();
         println!("{}: {} configurations, {failed} of them failed", space.name, space.times.len());
     }
-    let contenders = contenders(args.quick);
+    let contenders = contenders(args.quick, args.sequential);
     let rows = run_all(&args, &spaces, &contenders);
 
     println!(
@@ -110,7 +113,7 @@ fn main() -> anyhow::Result<()> {
     write_files(&args, &spaces, &contenders, &rows)
 }
 
-fn contenders(quick: bool) -> Vec<Contender> {
+fn contenders(quick: bool, sequential: bool) -> Vec<Contender> {
     let contender = |strategy: Strategy, batch: usize, under_way: usize| {
         let overlap = if under_way > 1 { ", two under way" } else { "" };
         let name = format!("{strategy:?}, batch {batch}{overlap}");
@@ -118,10 +121,13 @@ fn contenders(quick: bool) -> Vec<Contender> {
     };
     let mut contenders = vec![contender(Strategy::Auto, 8, 1)];
     if !quick {
-        contenders.extend([(1, 1), (16, 1), (32, 1), (8, 2)].map(|(b, u)| contender(Strategy::Auto, b, u)));
+        contenders.extend([(16, 1), (32, 1), (8, 2)].map(|(b, u)| contender(Strategy::Auto, b, u)));
         let others =
             [Strategy::SimulatedAnnealing, Strategy::Genetic, Strategy::LocalSearch, Strategy::Random];
         contenders.extend(others.map(|strategy| contender(strategy, 1, 1)));
+    }
+    if sequential {
+        contenders.push(contender(Strategy::Auto, 1, 1));
     }
     contenders
 }
