@@ -26,10 +26,7 @@ fn main() {
     report("synthetic, one sum over all parameters", 1, &tens, &sum);
 
     // Ten to the nine raw combinations, a million of them valid.
-    let million = texts(&[
-        "p0 + p1 == p2",
-        "p3 * p4 == p5 * p6",
-    ]);
+    let million = texts(&["p0 + p1 == p2", "p3 * p4 == p5 * p6"]);
     report("synthetic, a chain of equations", 1, &tens, &million);
     println!("peak memory: {}", peak_memory());
 

@@ -13,17 +13,20 @@ const HOPE: f64 = 0.9;
 /// How little.
 const DIM: f64 = 0.05;
 
-/// Untried configurations, their rows of features, and which of them are chosen.
+/// Untried configurations, their rows of features, and which of them are chosen: at first those whose
+/// results are awaited.
 pub(super) struct Candidates {
     indices: Vec<usize>,
+    awaited: usize,
     rows: Table,
     taken: Vec<bool>,
 }
 
 impl Candidates {
-    pub(super) fn new(indices: Vec<usize>, rows: Table) -> Self {
-        let taken = vec![false; indices.len()];
-        Self { indices, rows, taken }
+    /// The results of the first so many are awaited.
+    pub(super) fn new(indices: Vec<usize>, awaited: usize, rows: Table) -> Self {
+        let taken = (0..indices.len()).map(|place| place < awaited).collect();
+        Self { indices, awaited, rows, taken }
     }
 
     /// Takes the first of the places that are worth most.
@@ -41,11 +44,14 @@ impl Candidates {
     }
 }
 
-/// The greatest expected improvement, summed over the targets. After each choice the spreads are what they
-/// will be once its result is known, so that a batch does not ask the same thing twice.
+/// The greatest expected improvement, summed over the targets. After each choice, and for all that is
+/// awaited, the spreads are what they will be once the result is known, so that nothing is asked twice.
 pub(super) fn by_processes(processes: &[Process], pool: &mut Candidates, n: usize) -> Vec<usize> {
     let mut posteriors: Vec<Posterior> =
         processes.iter().map(|process| Posterior::new(process, &pool.rows)).collect();
+    for posterior in &mut posteriors {
+        (0..pool.awaited).for_each(|place| posterior.expect(place));
+    }
     let mut chosen = Vec::new();
     while chosen.len() < n {
         let improvement = |place| posteriors.iter().map(|p| p.expected_improvement(place)).sum();

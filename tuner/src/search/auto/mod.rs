@@ -52,6 +52,8 @@ pub(super) struct Auto {
     targets: usize,
     /// Points asked, to keep away from while nothing is known.
     asked: Vec<Vec<u16>>,
+    /// Asked, and not told yet.
+    pending: BTreeSet<usize>,
     told: BTreeMap<usize, Told>,
     kernels: Vec<Kernel>,
 }
@@ -83,6 +85,7 @@ impl Auto {
             untried: Untried::new(points, first, seed),
             targets: targets.max(1),
             asked: Vec::new(),
+            pending: BTreeSet::new(),
             told: BTreeMap::new(),
             kernels: vec![Kernel::new(features.width()); targets.max(1)],
             features,
@@ -153,12 +156,13 @@ impl Auto {
     /// The configurations that promise most, by what is known.
     fn promising(&mut self, n: usize) -> Vec<usize> {
         let known = self.known();
-        let indices = self.pool();
+        let mut indices: Vec<usize> = self.pending.iter().copied().collect();
+        indices.extend(self.pool());
         let mut rows = Table::new(self.features.width());
         for &index in &indices {
             self.features.push_row(&self.untried.points().point(index), &mut rows.cells);
         }
-        let mut pool = Candidates::new(indices, rows);
+        let mut pool = Candidates::new(indices, self.pending.len(), rows);
         let slowness: Vec<Vec<f64>> = (0..self.targets).map(|target| self.slowness(target)).collect();
         let by_process = match self.told.len() {
             ..PROCESS_ALONE => n,
@@ -205,6 +209,7 @@ impl Search for Auto {
             if chosen.is_empty() {
                 break;
             }
+            self.pending.extend(&chosen);
             self.asked.extend(chosen.iter().map(|&index| self.untried.points().point(index)));
             asked.extend(chosen);
         }
@@ -216,6 +221,7 @@ impl Search for Auto {
             return;
         }
         self.untried.take(index);
+        self.pending.remove(&index);
         let point = self.untried.points().point(index);
         self.told.insert(index, Told { point, times: observation.times_ns.clone() });
     }
