@@ -70,7 +70,9 @@ fn main() -> anyhow::Result<()> {
         bail!("--seeds is 0; at least one run of each is needed");
     }
     let (spaces, left_out) = read_all(&args.spaces)?;
-    left_out.iter().for_each(|why| eprintln!("left out: {why}"));
+    for why in &left_out {
+        eprintln!("left out: {why}");
+    }
     for space in &spaces {
         let failed = space.times.iter().filter(|time| time.is_none()).count();
         println!("{}: {} configurations, {failed} of them failed", space.name, space.times.len());
@@ -202,7 +204,7 @@ fn print_pairs(args: &Args, spaces: &[Arc<RecordedSpace>]) {
             let pair = [a.clone(), b.clone()];
             let both = |seed| {
                 let asked = replay(&pair, Strategy::Auto, pace, seed, 150).asked;
-                (fractions(a, &asked, &[150])[0] + fractions(b, &asked, &[150])[0]) / 2.0
+                f64::midpoint(fractions(a, &asked, &[150])[0], fractions(b, &asked, &[150])[0])
             };
             let alone = |seed| {
                 let one = |space: &Arc<RecordedSpace>| {
