@@ -42,10 +42,13 @@ impl Plan {
         let shares: Vec<_> = self.shares.iter().map(ToString::to_string).collect();
         let MeasureSettings { min_time_ms, max_noise_percent, timeout_seconds, cache, finalists: _ } =
             &self.measure;
+        let first: Vec<_> = self.search.start.iter().map(ToString::to_string).collect();
         [
             ("kernel and problem", task.digest()),
             ("shares", shares.join(",")),
             ("strategy", format!("{:?}", self.search.strategy)),
+            ("options", serde_json::to_string(&self.search.options).unwrap_or_default()),
+            ("start", first.join("; ")),
             ("seed", self.search.seed.to_string()),
             ("measure", format!("{min_time_ms} ms, {max_noise_percent} %, {timeout_seconds} s, {cache:?}")),
             ("device", format!("{} {} ({} units)", device.backend, device.product, device.units)),

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use fractune_tuner::log::TrialLog;
 use fractune_tuner::results::Ended;
-use fractune_tuner::search::{self, Observation, Search, Stale};
+use fractune_tuner::search::{self, Observation, Search, Stale, Start};
 use fractune_tuner::trial::{Outcome, Trial};
 use futures::StreamExt as _;
 use futures::channel::{mpsc, oneshot};
@@ -18,7 +18,7 @@ use futures::future::{self, Either};
 
 use super::TaskRun;
 use super::batch::{self, Answer, Asked, Compiled};
-use super::plan::RunError;
+use super::plan::{Event, RunError};
 use super::session::Runner;
 
 /// A source none of whose first trials compiles is wrong, and the search ends.
@@ -86,15 +86,32 @@ impl<'a> Searching<'a> {
         requests: mpsc::UnboundedSender<CompileRequest>,
     ) -> Self {
         let settings = &run.plan.search;
-        let seed = settings.seed.unsigned_abs();
         let space = run.task.space.clone();
+        let mut first = vec![run.task.default];
+        for (i, configuration) in settings.start.iter().enumerate() {
+            match space.index_of(configuration) {
+                Some(index) => first.push(index),
+                None => (run.listener)(Event::Note(format!(
+                    "{}: search.start[{i}] ({configuration}) is skipped: it is not among the valid configurations",
+                    run.task.name()
+                ))),
+            }
+        }
+        let start = Start {
+            strategy: settings.strategy,
+            options: &settings.options,
+            first: &first,
+            shares: run.plan.shares.len(),
+            seed: settings.seed.unsigned_abs(),
+        };
+        let search = search::start(space, &start);
         Self {
             run,
             log,
             earlier_ms: known.iter().map(|trial| trial.elapsed_ms).max().unwrap_or(0),
             known: known.into_iter().map(|trial| (trial.configuration.clone(), trial)).collect(),
             requests,
-            search: search::start(settings.strategy, space, run.task.default, run.plan.shares.len(), seed),
+            search,
             under_way: VecDeque::new(),
             asked: 0,
             exhausted: false,
@@ -127,10 +144,18 @@ impl<'a> Searching<'a> {
             self.check_that_something_compiles()?;
             let patience = self.run.plan.search.stop_after_stale;
             ended = patience.filter(|&patience| self.stale.trials() >= patience).map(|_| Ended::Stale);
+            if self.run.plan.search.target.as_ref().is_some_and(|target| target.is_reached(&self.bests())) {
+                ended = Some(Ended::Target);
+            }
         }
         let at_the_end = if self.exhausted { Ended::SpaceExhausted } else { Ended::MaxTrials };
         let search_ms = self.elapsed().now_ms();
         Ok(Found { trials: self.trials, ended: ended.unwrap_or(at_the_end), search_ms })
+    }
+
+    /// The best time of each share, in the job's order.
+    fn bests(&self) -> Vec<Option<u64>> {
+        self.run.plan.shares.iter().map(|share| self.best.get(share).copied()).collect()
     }
 
     fn elapsed(&self) -> Elapsed {
