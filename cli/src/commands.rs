@@ -30,12 +30,21 @@ pub fn run(args: &Run) -> Result<u8, CliError> {
     for document in ignored {
         progress.show(tune::Event::Note(format!("{document} in the job's file is not used")));
     }
+    if args.backend != BackendName::Replay && !args.recording.is_empty() {
+        let message = "--recording is for --backend replay; without it, this run would measure";
+        return Err(CliError::Usage(message.into()));
+    }
     let target = match args.backend {
         BackendName::Auto if is_cuda(&plan) => Target::Cuda(gpu_target(args.gpu.clone())?),
         BackendName::Auto | BackendName::Cpu => Target::Cpu(worker_command()?),
         BackendName::Cuda => Target::Cuda(gpu_target(args.gpu.clone())?),
         BackendName::Replay => Target::Replay(Recording::read(&recordings(&args.recording)?, &plan.shares)?),
     };
+    if args.gpu.is_some() && !matches!(target, Target::Cuda(_)) {
+        return Err(CliError::Usage(
+            "--gpu is for CUDA kernels, and this run uses no GPU; leave it out".into(),
+        ));
+    }
     let folder = args.out.clone().unwrap_or_else(|| Path::new("fractune-out").join(&plan.job));
     let output = Output { folder: folder.clone(), resume: args.resume, manifest };
     let listener = |event| progress.show(event);
@@ -74,6 +83,9 @@ pub fn lint(file: &Path) -> Result<u8, CliError> {
                 write!(line, ", {} left out because a constraint has no value for them", space.undefined());
         }
         print(&format!("{line}; default {}\n", space.configuration(task.default)))?;
+    }
+    if is_cuda(&plan) && plan.tasks.iter().any(|task| task.kernel.language != Language::Cuda) {
+        print("note: kernels in C and in CUDA; a local run needs a job for each language\n")?;
     }
     for document in ignored {
         print(&format!("note: {document} is not used\n"))?;
@@ -232,10 +244,9 @@ fn gpu_target(gpu: Option<String>) -> Result<GpuTarget, RunError> {
 fn recordings(arguments: &[String]) -> Result<Vec<RecordingFile>, CliError> {
     let parse = |argument: &String| match argument.split_once('=') {
         Some((share, path)) if share.bytes().all(|byte| byte.is_ascii_digit()) => {
-            let share = share.parse().map_err(|_| {
-                CliError::Render(format!(
-                    "--recording {argument}: {share:?} is no share; shares are 1 to 100"
-                ))
+            let number = share.parse().ok().filter(|share| (1..=100).contains(share));
+            let share = number.ok_or_else(|| {
+                CliError::Usage(format!("--recording {argument}: {share:?} is no share; shares are 1 to 100"))
             })?;
             Ok(RecordingFile { share: Some(share), path: path.into() })
         }

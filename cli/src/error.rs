@@ -51,6 +51,9 @@ pub enum CliError {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// Options of the command line that do not go together.
+    #[error("{0}")]
+    Usage(String),
     /// The run failed.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -70,6 +73,7 @@ impl CliError {
             CliError::Io { .. } => exit::IO,
             CliError::NoWinner(_) => exit::NO_RESULT,
             CliError::Run(error) => error.exit_code(),
+            CliError::Usage(_) => exit::USAGE,
             CliError::Invalid { .. }
             | CliError::Import { .. }
             | CliError::Unreadable { .. }

@@ -208,3 +208,44 @@ rm -rf "$2/objects"; cp -r "$2/." "$3/"; exit $code"#;
     expect_code(&run(&file, &kept, &["--resume"]), 0);
     assert_eq!(common::trials(&kept, "add.small").len(), 36);
 }
+
+#[test]
+fn a_machine_without_a_gpu_explains_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let job = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/cuda-stencil.yaml");
+    // Hides the GPUs of a machine that has some.
+    let output = fractune(&["run", job, "--out"])
+        .arg(dir.path().join("out"))
+        .env("CUDA_VISIBLE_DEVICES", "")
+        .output()
+        .unwrap();
+    let message = expect_code(&output, 69);
+    let no_driver = message.contains("\"laplacian\" is in CUDA") && message.contains("libnvidia-ml.so.1");
+    assert!(no_driver || message.contains("CUDA_VISIBLE_DEVICES is empty"), "{message}");
+    assert!(!dir.path().join("out").join("results.json").exists());
+}
+
+#[test]
+fn languages_and_backends_that_do_not_fit_are_named() {
+    let job = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/cuda-stencil.yaml");
+    let dir = tempfile::tempdir().unwrap();
+    let message = expect_code(&run(std::path::Path::new(job), dir.path(), &["--backend", "cpu"]), 65);
+    assert!(message.contains("is in CUDA, and backend cpu runs C"), "{message}");
+    let (file, out) = place(dir.path(), &good_job("maxTrials: 8"));
+    let message = expect_code(&run(&file, &out, &["--backend", "cuda"]), 65);
+    assert!(message.contains("is in C, and backend cuda runs CUDA"), "{message}");
+}
+
+#[test]
+fn options_that_would_be_ignored_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, out) = place(dir.path(), &good_job("maxTrials: 8"));
+    let message = expect_code(&run(&file, &out, &["--gpu", "0"]), 2);
+    assert!(message.contains("--gpu is for CUDA kernels"), "{message}");
+    let message = expect_code(&run(&file, &out, &["--recording", "absent.json"]), 2);
+    assert!(message.contains("--backend replay"), "{message}");
+    let message =
+        expect_code(&run(&file, &out, &["--backend", "replay", "--recording", "200=absent.json"]), 2);
+    assert!(message.contains("\"200\" is no share"), "{message}");
+    assert!(!out.exists());
+}
