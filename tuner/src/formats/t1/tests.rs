@@ -73,6 +73,18 @@ fn a_file_becomes_a_kernel() {
 }
 
 #[test]
+fn floats_keep_the_spelling_of_the_file() {
+    let floats = |values: &str, default: &str| {
+        let file = changed("\"[0.5, 1]\", \"Default\": 0.5", &format!("{values}, \"Default\": {default}"));
+        let parameter = import(&file).unwrap().kernel.parameters.remove(5);
+        let texts: Vec<String> = parameter.values.iter().map(ToString::to_string).collect();
+        (texts.join(" "), parameter.default.unwrap().to_string())
+    };
+    assert_eq!(floats("\"[0.5, 1.0, 2, 1e-5, 2.0]\"", "2.0"), ("0.5 1.0 2 1e-05".into(), "2".into()));
+    assert_eq!(floats("[0.5, 1.0, 2]", "1"), ("0.5 1.0 2".into(), "1.0".into()));
+}
+
+#[test]
 fn conditions_become_cel() {
     for (python, cel) in [
         ("32 <= block_size_x * tile <= 1024", "32 <= block_size_x * tile && block_size_x * tile <= 1024"),

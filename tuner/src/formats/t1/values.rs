@@ -8,6 +8,7 @@ use super::file::TuningParameter;
 use super::python::{Object, evaluate, parse};
 use super::report::Report;
 use super::translate::Tunable;
+use crate::formats::kernel_tuner::python_float;
 use crate::kernel::{Parameter, Value};
 
 /// Most values of a parameter, as a job allows.
@@ -67,7 +68,7 @@ fn tunable(path: &str, parameter: &TuningParameter, report: &mut Report) -> Opti
     let mut repeated = 0;
     for object in &objects {
         match value(object, kind) {
-            Ok(value) if known.insert(value.clone()) => values.push(value),
+            Ok(value) if known.insert(comparable(&value, kind)) => values.push(value),
             Ok(_) => repeated += 1,
             Err(message) => {
                 report.refuse(field, &text, message);
@@ -125,8 +126,8 @@ fn value(object: &Object, kind: Kind) -> Result<Value, String> {
         (Kind::Int, Object::Float(value)) if value.fract() == 0.0 && value.abs() < 9.0e15 => {
             Ok(Value::Int(*value as i64))
         }
-        (Kind::Float, Object::Int(value)) => Ok(Value::Text(format!("{value}.0"))),
-        (Kind::Float, Object::Float(value)) => Ok(Value::Text(format!("{value:?}"))),
+        (Kind::Float, Object::Int(value)) => Ok(Value::Text(value.to_string())),
+        (Kind::Float, Object::Float(value)) => Ok(Value::Text(python_float(*value))),
         (Kind::Bool, Object::Bool(value)) => Ok(Value::Bool(*value)),
         (Kind::Bool, Object::Int(value @ (0 | 1))) => Ok(Value::Bool(*value == 1)),
         (Kind::Text, Object::Text(text)) => Ok(Value::Text(text.clone())),
@@ -139,6 +140,16 @@ fn value(object: &Object, kind: Kind) -> Result<Value, String> {
             };
             Err(format!("has the value {shown}, which is not {wanted}"))
         }
+    }
+}
+
+/// What two values that mean the same have in common: `2` and `2.0` are one float.
+fn comparable(value: &Value, kind: Kind) -> Value {
+    match value {
+        Value::Text(text) if kind == Kind::Float => {
+            text.parse::<f64>().map_or_else(|_| value.clone(), |number| Value::Text(number.to_string()))
+        }
+        _ => value.clone(),
     }
 }
 
@@ -183,8 +194,9 @@ fn default(
         json
     };
     let written = object(single).and_then(|object| value(&object, kind).ok());
-    if let Some(known) = written.filter(|default| values.contains(default)) {
-        return known;
+    let written = written.map(|default| comparable(&default, kind));
+    if let Some(known) = values.iter().find(|value| written.as_ref() == Some(&comparable(value, kind))) {
+        return known.clone();
     }
     let message = format!("is not among the values; {first} is the default instead");
     report.warn(format!("{path}.Default"), &json.to_string(), message);
