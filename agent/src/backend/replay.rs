@@ -234,7 +234,9 @@ mod tests {
                 r#"{{"trial":{number},"configuration":{{"x":{number}}},"outcome":"{outcome}","compileNs":1,"measurements":[{at}],"elapsedMs":1}}"#
             )
         };
-        let at = |share: u8, outcome: &str| format!(r#"{{"share":{share},"outcome":"{outcome}","timeNs":5,"samplesNs":[5]}}"#);
+        let at = |share: u8, outcome: &str| {
+            format!(r#"{{"share":{share},"outcome":"{outcome}","timeNs":5,"samplesNs":[5]}}"#)
+        };
         let skipped = format!("{},{}", at(50, "Skipped"), at(100, "Skipped"));
         let log = [
             r#"{"format":"fractune-trials","version":1,"task":"k/p","identity":{}}"#.to_owned(),

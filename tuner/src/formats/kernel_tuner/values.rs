@@ -101,9 +101,14 @@ mod tests {
 
     #[test]
     fn floats_are_spelt_as_python_does() {
-        for (value, python) in
-            [(0.5, "0.5"), (2.0, "2.0"), (0.0001, "0.0001"), (0.000_01, "1e-05"), (1e16, "1e+16"), (1e-120, "1e-120")]
-        {
+        for (value, python) in [
+            (0.5, "0.5"),
+            (2.0, "2.0"),
+            (0.0001, "0.0001"),
+            (0.000_01, "1e-05"),
+            (1e16, "1e+16"),
+            (1e-120, "1e-120"),
+        ] {
             assert_eq!(python_float(value), python);
         }
     }

@@ -6,6 +6,7 @@
 mod arguments;
 mod cel;
 mod comparisons;
+mod declarations;
 mod file;
 mod functions;
 mod launch;
@@ -35,6 +36,9 @@ const MAX_BYTES: usize = 8 << 20;
 pub const MAX_SOURCE_BYTES: usize = 131_072;
 /// Longest constraint that a job can hold, in bytes.
 const MAX_CONSTRAINT_BYTES: usize = 1024;
+
+/// How much of a constraint a refusal shows, in characters.
+const SHOWN_CEL: usize = 200;
 
 /// Fields that describe the benchmark or its output, for other tools.
 const SILENT: [&str; 14] = [
@@ -83,19 +87,61 @@ pub fn read(text: &[u8]) -> Result<TuningFile, Vec<Violation>> {
         return Err(refuse("the file", format!("is larger than {MAX_BYTES} bytes; a tuning file is not")));
     }
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-    let json: Json = serde_json::from_slice(text)
-        .map_err(|error| refuse("the file", format!("is not JSON: {error}; name a T1 tuning file")))?;
+    let json: Json =
+        serde_json::from_slice(text).map_err(|error| refuse("the file", not_json(text, &error)))?;
     if json.get("ConfigurationSpace").is_none() || json.get("KernelSpecification").is_none() {
         let message =
             "has no ConfigurationSpace and KernelSpecification, so it is no T1 tuning file; name one";
         return Err(refuse("the file", message.to_owned()));
     }
     let mut ignored = Vec::new();
-    let mut ignore = |path: serde_ignored::Path<'_>| ignored.push(path.to_string());
-    let known = serde_ignored::Deserializer::new(json, &mut ignore);
-    let file: File = serde_path_to_error::deserialize(known)
-        .map_err(|error| refuse(&error.path().to_string(), error.inner().to_string()))?;
+    let mut ignore = |path: serde_ignored::Path<'_>| ignored.push(field_path(&path.to_string()));
+    let known = serde_ignored::Deserializer::new(&json, &mut ignore);
+    let file: File =
+        serde_path_to_error::deserialize(known).map_err(|error| vec![wrong_field(&json, &error)])?;
     Ok(TuningFile { file, ignored })
+}
+
+fn not_json(text: &[u8], error: &serde_json::Error) -> String {
+    if error.is_eof() && !text.trim_ascii().is_empty() {
+        return format!("is cut off at line {}, column {}; get the whole file", error.line(), error.column());
+    }
+    format!("is not JSON: {error}; name a T1 tuning file")
+}
+
+/// A field that is missing or has a value of the wrong type.
+fn wrong_field(json: &Json, error: &serde_path_to_error::Error<serde_json::Error>) -> Violation {
+    let message = error.inner().to_string();
+    if message.starts_with("missing field") {
+        return Violation::new(error.path().to_string(), "", format!("{message}; add it"));
+    }
+    let value = error.path().iter().try_fold(json, |json, segment| match segment {
+        serde_path_to_error::Segment::Seq { index } => json.get(*index),
+        serde_path_to_error::Segment::Map { key } => json.get(key),
+        _ => Some(json),
+    });
+    let value = value.map(Json::to_string).unwrap_or_default();
+    let (found, wanted) = message.split_once(", expected ").unwrap_or((&message, "another value"));
+    let wanted = match wanted {
+        "f64" => "a number",
+        "a sequence" => "a list",
+        other => other,
+    };
+    Violation::new(error.path().to_string(), value, format!("has an {found}; write {wanted}"))
+}
+
+/// A path as all messages have it: `Arguments[0].Size`, not `Arguments.0.Size`.
+fn field_path(path: &str) -> String {
+    let mut fields = String::new();
+    for segment in path.split('.').filter(|segment| *segment != "?") {
+        if segment.bytes().all(|b| b.is_ascii_digit()) {
+            fields.push_str(&format!("[{segment}]"));
+        } else {
+            fields.push_str(if fields.is_empty() { "" } else { "." });
+            fields.push_str(segment);
+        }
+    }
+    fields
 }
 
 impl TuningFile {
@@ -210,7 +256,9 @@ impl TuningFile {
             let Some(cel) = report.keep(&path, text, translated) else { continue };
             let cel = cel.into_text();
             if let Err(error) = Expression::compile(&cel, &scope) {
-                report.refuse(path, text, format!("becomes `{cel}`, which is refused: {error}"));
+                let shown: String = cel.chars().take(SHOWN_CEL).collect();
+                let more = if shown.len() < cel.len() { "..." } else { "" };
+                report.refuse(path, text, format!("is refused in CEL: {error} (it becomes `{shown}{more}`)"));
             } else if cel.len() > MAX_CONSTRAINT_BYTES {
                 let message =
                     format!("is longer than {MAX_CONSTRAINT_BYTES} bytes in CEL; split it at its `and`s");
@@ -320,7 +368,7 @@ fn adjust_to_space(
 }
 
 /// Many files have a default that breaks their own conditions: the valid configuration that has most values
-/// in common with it takes its place.
+/// in common with it takes its place, of several the one whose other values are nearest in their lists.
 fn valid_default(tunables: &mut [Tunable], space: &Space, report: &mut Report) {
     let named = tunables
         .iter()
@@ -336,24 +384,19 @@ fn valid_default(tunables: &mut [Tunable], space: &Space, report: &mut Report) {
             parameter.values.iter().position(|value| Some(value) == default).unwrap_or(0)
         })
         .collect();
-    let common = |index: usize| {
-        let point = space.point(index);
-        point.iter().zip(&points).filter(|(a, b)| usize::from(**a) == **b).count()
+    // How many values differ, and by how many places in their lists. Of equals the first, so that the same
+    // file always gives the same job.
+    let distance = |index: &usize| {
+        let point = space.point(*index);
+        let apart = point.iter().zip(&points).map(|(a, b)| usize::from(*a).abs_diff(*b));
+        apart.fold((0, 0), |(differ, places), apart| (differ + usize::from(apart > 0), places + apart))
     };
-    // Of equals the first, so that the same file always gives the same job.
-    let mut best = (0, 0);
-    for index in 0..space.len() {
-        let shared = common(index);
-        if index == 0 || shared > best.1 {
-            best = (index, shared);
-        }
-    }
-    let nearest = space.configuration(best.0);
+    let nearest = space.configuration((0..space.len()).min_by_key(distance).unwrap_or(0));
     for tunable in tunables {
         tunable.parameter.default = nearest.0.get(&tunable.parameter.name).cloned();
     }
     let message = format!(
-        "is a default that breaks the conditions; the nearest valid configuration is the default: {nearest}"
+        "is a default that breaks the conditions; the nearest valid configuration takes its place, so speedups are over another baseline than the file's: {nearest}"
     );
     report.warn("ConfigurationSpace.TuningParameters", &written.to_string(), message);
 }

@@ -142,6 +142,7 @@ fn what_has_no_translation_is_refused_with_path_value_and_way_out() {
         ("tile > 1 &", "too early"),
         ("tile > 1 && fast", "write and"),
         ("sum([tile]) > 1", "there are min, max"),
+        ("max([tile, shift]) > 1", "write max(a, b)"),
         ("tile in block_size_x", "write the values out"),
         ("(tile or shift) * 2 > 1", "if condition else"),
         ("tile > 9", "no configuration"),
@@ -224,11 +225,106 @@ fn files_that_are_no_tuning_files_are_refused() {
         (b"", "is not JSON"),
         (b"{}", "no T1 tuning file"),
         (b"[1, 2]", "no T1 tuning file"),
-        (br#"{"ConfigurationSpace": 1, "KernelSpecification": {}}"#, "ConfigurationSpace"),
+        (
+            br#"{"ConfigurationSpace": 1, "KernelSpecification": {}}"#,
+            "ConfigurationSpace: \"1\": has an invalid type",
+        ),
+        (br#"{"ConfigurationSpace": {"Tuning"#, "is cut off at line 1"),
     ] {
         let violations = read(text).unwrap_err();
         assert!(violations[0].to_string().contains(phrase), "{violations:?}");
     }
+}
+
+#[test]
+fn values_of_the_wrong_kind_are_named_with_the_way_out() {
+    let budget = |budget: &str| changed("\"General\"", &format!("\"Budget\": {budget}, \"General\""));
+    for (file, phrases) in [
+        (budget("[5]"), ["Budget[0]: \"5\"", "write an object with Type and BudgetValue"]),
+        (
+            budget(r#"{"Type": "ConfigurationCount", "BudgetValue": "many"}"#),
+            ["Budget.BudgetValue", "write a number"],
+        ),
+        (
+            changed(
+                r#"{"Expression": "block_size_x % tile == 0", "Parameters": ["block_size_x", "tile"]}"#,
+                r#""tile > 1""#,
+            ),
+            ["Conditions[0]: ", "write an object such as {\"Expression\": "],
+        ),
+        (
+            changed(r#""CompilerOptions": ["-std=c++11"]"#, r#""CompilerOptions": "-O3""#),
+            ["CompilerOptions", "write a list"],
+        ),
+        (
+            changed(
+                r#""FillType": "Random", "FillValue": 1.0"#,
+                r#""FillType": "Constant", "FillValue": "3.0""#,
+            ),
+            ["Arguments[1].FillValue", "no number"],
+        ),
+        (
+            changed(
+                r#""FillType": "Random", "FillValue": 1.0"#,
+                r#""FillType": "Constant", "FillValue": [5, 6]"#,
+            ),
+            ["[5,6]", "no number"],
+        ),
+        (
+            changed(
+                r#""FillType": "Random", "FillValue": 1.0"#,
+                r#""FillType": "Constant", "FillValue": null"#,
+            ),
+            ["Arguments[1].FillValue", "missing"],
+        ),
+        (
+            changed(r#""FillType": "Random", "FillValue": 1.0"#, r#""FillValue": "3.0""#),
+            ["Arguments[1].FillValue", "no number"],
+        ),
+        (
+            changed(r#""Type": "int", "Values": "[-2, 0, 3]""#, r#""Type": "uint", "Values": "[-2, 0, 3]""#),
+            ["TuningParameters[3].Values", "from 0 up"],
+        ),
+    ] {
+        let violations = import(&file).unwrap_err();
+        let text = violations.iter().map(Violation::to_string).collect::<Vec<_>>().join("\n");
+        let escaped = text.replace("\\\"", "\"");
+        for phrase in phrases {
+            assert!(escaped.contains(phrase), "without {phrase:?}: {text}");
+        }
+        assert!(!text.contains("struct ") && !text.contains("untagged"), "{text}");
+    }
+}
+
+#[test]
+fn a_refused_parameter_is_no_mistake_in_what_uses_it() {
+    let file = changed(r#""Values": "[1, 2, 4]""#, r#""Values": "[1, 2.5]""#)
+        .replace("ProblemSize[0] + max(tile)", "max(tile)");
+    let violations = import(&file).unwrap_err();
+    assert!(violations.len() == 1 && violations[0].path.ends_with("[1].Values"), "{violations:?}");
+}
+
+#[test]
+fn a_refusal_in_cel_comes_before_the_constraint_that_it_is_about() {
+    let long = vec!["block_size_x * tile != 7"; 90].join(" and ");
+    let text = with_condition(&long).unwrap_err()[0].message.clone();
+    assert!(text.starts_with("is refused in CEL: ") && text.len() < 500, "{text}");
+}
+
+#[test]
+fn without_divisors_the_grid_is_divided_by_the_block() {
+    let file = changed(r#""GridDivX": ["block_size_x", "tile"], "#, "");
+    let imported = import(&file).unwrap();
+    assert_eq!(imported.kernel.launch.unwrap().grid, ["ceil_div(problem_size_x, block_size_x)"]);
+    assert_eq!(imported.warnings.len(), 0);
+    let file =
+        file.replace("1000 // block_size_x + 1\", \"Y\": \"1\"", "1000 // block_size_x\", \"Y\": \"4\"");
+    let warnings: Vec<String> = import(&file).unwrap().warnings.iter().map(Violation::to_string).collect();
+    assert!(
+        warnings.len() == 2 && warnings[0].contains("15 blocks") && warnings[0].contains("says 16"),
+        "{warnings:?}"
+    );
+    assert!(warnings[1].contains("GlobalSize.Y") && warnings[1].contains("says 1,"), "{warnings:?}");
 }
 
 #[test]
@@ -254,7 +350,7 @@ fn a_global_size_in_threads_is_divided_by_the_block() {
 fn a_grid_that_is_given_twice_and_differs_is_pointed_out() {
     let imported = import(&changed("1000 // block_size_x + 1", "4000 // block_size_x")).unwrap();
     let warning = imported.warnings[0].to_string();
-    assert!(warning.contains("62 blocks") && warning.contains("say 16"), "{warning}");
+    assert!(warning.contains("62 blocks") && warning.contains("says 16"), "{warning}");
 }
 
 #[test]
@@ -264,6 +360,16 @@ fn a_default_that_breaks_the_conditions_gives_way_to_the_nearest_valid_one() {
     assert_eq!(defaults[..2], [Value::Int(64), Value::Int(1)]);
     assert_eq!(defaults[3], Value::Int(3));
     assert!(imported.warnings[0].to_string().contains("nearest"), "{:?}", imported.warnings);
+}
+
+#[test]
+fn of_equally_near_configurations_the_default_has_the_nearest_values() {
+    // The first value that is valid is 32, the one beside the default 64 is 96.
+    let file = changed("[32 * i for i in range(1, 5)]", "[32, 16, 8, 64, 96]");
+    let file = file.replacen("block_size_x % tile == 0", "block_size_x not in (64, 8, 16)", 1);
+    let imported = import(&file).unwrap();
+    assert_eq!(imported.kernel.parameters[0].default, Some(Value::Int(96)));
+    assert!(imported.warnings[0].to_string().contains("another baseline"), "{:?}", imported.warnings);
 }
 
 #[test]
@@ -330,6 +436,8 @@ fn what_is_not_used_is_said_unless_it_only_describes() {
         changed("\"Stream\": null", "\"Stream\": null, \"Device\": {}, \"Misc\": {}, \"Profiling\": true");
     let paths: Vec<String> = import(&file).unwrap().warnings.into_iter().map(|w| w.path).collect();
     assert_eq!(paths, ["KernelSpecification.Misc", "KernelSpecification.Profiling"]);
+    let file = changed(r#"{"Name": "c", "#, r#"{"Name": "c", "Color": 1, "#);
+    assert_eq!(import(&file).unwrap().warnings[0].path, "KernelSpecification.Arguments[0].Color");
 }
 
 /// Integer expressions of Python over x (positive), y (of any sign) and b (a truth).
@@ -381,6 +489,7 @@ proptest! {
         let parameter = |name: &str, values: Vec<Value>| Tunable {
             parameter: Parameter { name: name.into(), values, range: None, default: None },
             fractional: false,
+            refused: false,
         };
         let (xs, ys) = ([1_i64, 2, 6, 32], [-3_i64, 0, 1, 4]);
         let tunables = [

@@ -28,7 +28,7 @@ pub(super) fn tunables(parameters: &[TuningParameter], report: &mut Report) -> V
             let message = "is the name of an earlier parameter too; rename one of them";
             report.refuse(format!("{path}.Name"), &parameter.name, message);
         }
-        tunables.extend(tunable(&path, parameter, report));
+        tunables.push(tunable(&path, parameter, report).unwrap_or_else(|| refused(&parameter.name)));
     }
     tunables
 }
@@ -37,6 +37,11 @@ pub(super) fn is_identifier(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+fn refused(name: &str) -> Tunable {
+    let parameter = Parameter { name: name.to_owned(), values: Vec::new(), range: None, default: None };
+    Tunable { parameter, fractional: false, refused: true }
 }
 
 fn tunable(path: &str, parameter: &TuningParameter, report: &mut Report) -> Option<Tunable> {
@@ -91,13 +96,14 @@ fn tunable(path: &str, parameter: &TuningParameter, report: &mut Report) -> Opti
     let default = default(path, parameter, kind, &values, report);
     let fractional = kind == Kind::Float && values.iter().any(|value| matches!(value, Value::Text(_)));
     let parameter = Parameter { name: parameter.name.clone(), values, range: None, default: Some(default) };
-    Some(Tunable { parameter, fractional })
+    Some(Tunable { parameter, fractional, refused: false })
 }
 
 /// What the values of a parameter are.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Int,
+    Uint,
     Float,
     Bool,
     Text,
@@ -105,7 +111,8 @@ enum Kind {
 
 fn kind_of(path: &str, ty: &str, report: &mut Report) -> Option<Kind> {
     match ty {
-        "int" | "uint" => Some(Kind::Int),
+        "int" => Some(Kind::Int),
+        "uint" => Some(Kind::Uint),
         "float" => Some(Kind::Float),
         "bool" => Some(Kind::Bool),
         "string" => Some(Kind::Text),
@@ -120,11 +127,15 @@ fn kind_of(path: &str, ty: &str, report: &mut Report) -> Option<Kind> {
 /// A value as the engine has it. The engine has no fractions, so floats are kept as text, which reaches
 /// the source unchanged.
 fn value(object: &Object, kind: Kind) -> Result<Value, String> {
+    let whole = match object {
+        Object::Int(value) => Some(*value),
+        Object::Bool(value) => Some(i64::from(*value)),
+        Object::Float(value) if value.fract() == 0.0 && value.abs() < 9.0e15 => Some(*value as i64),
+        _ => None,
+    };
     match (kind, object) {
-        (Kind::Int, Object::Int(value)) => Ok(Value::Int(*value)),
-        (Kind::Int, Object::Bool(value)) => Ok(Value::Int(i64::from(*value))),
-        (Kind::Int, Object::Float(value)) if value.fract() == 0.0 && value.abs() < 9.0e15 => {
-            Ok(Value::Int(*value as i64))
+        (Kind::Int | Kind::Uint, _) if whole.is_some_and(|whole| kind == Kind::Int || whole >= 0) => {
+            Ok(Value::Int(whole.unwrap_or_default()))
         }
         (Kind::Float, Object::Int(value)) => Ok(Value::Text(value.to_string())),
         (Kind::Float, Object::Float(value)) => Ok(Value::Text(python_float(*value))),
@@ -134,6 +145,7 @@ fn value(object: &Object, kind: Kind) -> Result<Value, String> {
         _ => {
             let (shown, wanted) = match kind {
                 Kind::Int => (shown(object), "a whole number, as the Type says"),
+                Kind::Uint => (shown(object), "a whole number from 0 up, as the Type says"),
                 Kind::Float => (shown(object), "a number, as the Type says"),
                 Kind::Bool => (shown(object), "a truth, as the Type says"),
                 Kind::Text => (shown(object), "a string, as the Type says; put it in quotes"),
