@@ -30,15 +30,14 @@ pub fn import(args: &Import) -> Result<u8, CliError> {
     let bytes = read(&args.file).map_err(|source| CliError::Io { path: file.clone(), source })?;
     let tuning = t1::read(&bytes).map_err(refused)?;
     let folder = args.file.parent().filter(|_| !from_stdin).unwrap_or(Path::new(""));
-    let source = match &args.source {
-        Some(path) => source(path, None)?,
-        None => {
-            let (path, within) = find(folder, tuning.kernel_file()).map_err(|message| {
-                let field = "KernelSpecification.KernelFile";
-                refused(vec![Violation::new(field, tuning.kernel_file(), message)])
-            })?;
-            source(&path, Some(&within))?
-        }
+    let source = if let Some(path) = &args.source {
+        source(path, None)?
+    } else {
+        let (path, within) = find(folder, tuning.kernel_file()).map_err(|message| {
+            let field = "KernelSpecification.KernelFile";
+            refused(vec![Violation::new(field, tuning.kernel_file(), message)])
+        })?;
+        source(&path, Some(&within))?
     };
     let name = args.name.clone().unwrap_or_else(|| tuning.name());
     let imported = tuning.translate(&name, &source, args.reference.as_deref()).map_err(refused)?;

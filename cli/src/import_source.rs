@@ -1,5 +1,6 @@
 //! A kernel's source with the files that it includes from beside it: a job holds one text.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use fractune_tuner::formats::t1::MAX_SOURCE_BYTES;
@@ -80,7 +81,7 @@ impl Joining<'_> {
                 None => self.once.push(Once { file: file.clone(), for_good }),
             }
             let guard = format!("FRACTUNE_ONCE_{number}");
-            self.text.push_str(&format!("#ifndef {guard}\n#define {guard}\n"));
+            let _ = write!(self.text, "#ifndef {guard}\n#define {guard}\n");
         }
         let conditions_outside = self.conditions;
         self.open.push(file);

@@ -170,6 +170,36 @@ fn a_tuning_file_is_tuned_exported_and_read_by_kernel_tuner() {
 }
 
 #[test]
+fn fractions_are_found_by_kernel_tuner_and_by_a_replay() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(data("scale-c/scale.json")).unwrap();
+    let gain = r#"{"Name": "gain", "Type": "float", "Values": "[0.5, 1.0, 2, 1e-5]", "Default": 2.0},"#;
+    let text = text.replacen("{\"Name\": \"unroll\"", &format!("{gain}\n{{\"Name\": \"unroll\""), 1);
+    let t1 = dir.path().join("t1.json");
+    std::fs::write(&t1, text).unwrap();
+    std::fs::copy(data("scale-c/scale.c"), dir.path().join("scale.c")).unwrap();
+    let job = dir.path().join("job.yaml");
+    let (_, valid) = imported_and_linted(&t1, &job, &["--reference", "scale_reference"]);
+    assert_eq!(valid, 4 * 13);
+    let (_, out) = place(dir.path(), &std::fs::read_to_string(&job).unwrap());
+    expect_code(&run(&job, &out, &[]), 0);
+    let cachefile = dir.path().join("cache.json");
+    expect_code(&export(&out, &["--format", "kernel-tuner", "--output", cachefile.to_str().unwrap()]), 0);
+
+    let recording = ["--backend", "replay", "--recording", cachefile.to_str().unwrap()];
+    let replayed = dir.path().join("replayed");
+    expect_code(&run(&job, &replayed, &recording), 0);
+    let trials = common::trials(&replayed, "scale-c.default");
+    assert!(trials.iter().all(|trial| trial["message"] != "not in the recording"));
+    assert_eq!(trials.iter().filter(|trial| trial["outcome"] == "Ok").count(), 4 * 11);
+    let notes = common::results(&replayed)["device"]["notes"].to_string();
+    assert!(notes.contains("was recorded of kernel scale, problem size"), "{notes}");
+
+    let Some(python) = python() else { return };
+    assert_eq!(kernel_tuner(python, "simulate", &cachefile)["results"], 4 * 11);
+}
+
+#[test]
 fn what_cannot_be_exported_says_what_to_choose() {
     let dir = tempfile::tempdir().unwrap();
     let job = common::good_job("maxTrials: 4").replace(

@@ -18,11 +18,10 @@ fn declares(tokens: &[&str], name: &str) -> bool {
     while let Some(&token) = rest.next() {
         match token {
             _ if token == name => return true,
-            ";" => return false,
             "[" => skip(&mut rest),
             "(" if is_attribute(before) => skip(&mut rest),
             "{" if is_aggregate => skip(&mut rest),
-            "(" | "{" => return false,
+            ";" | "(" | "{" => return false,
             "=" => {
                 let mut depth = 0;
                 for &token in rest.by_ref() {

@@ -4,6 +4,7 @@
 //! all of it at once, by its path in the file; what only means a little less is a warning.
 
 mod arguments;
+mod baseline;
 mod cel;
 mod comparisons;
 mod declarations;
@@ -11,6 +12,7 @@ mod file;
 mod functions;
 mod launch;
 mod python;
+mod reading;
 mod report;
 mod translate;
 mod values;
@@ -21,12 +23,12 @@ use serde_json::Value as Json;
 
 use crate::Violation;
 use crate::expr::{Expression, Scope, Type};
-use crate::kernel::{
-    Compile, Configuration, Kernel, Language, Parameter, Problem, SizesAs, Source, Value, Verify,
-};
+use crate::kernel::{Compile, Kernel, Language, Parameter, Problem, SizesAs, Source, Value, Verify};
 use crate::space::Space;
 
+use baseline::valid_default;
 use file::{File, OneOrMore};
+use reading::{field_path, not_json, wrong_field};
 use report::Report;
 use translate::{Dimension, Names, Tunable};
 
@@ -100,48 +102,6 @@ pub fn read(text: &[u8]) -> Result<TuningFile, Vec<Violation>> {
     let file: File =
         serde_path_to_error::deserialize(known).map_err(|error| vec![wrong_field(&json, &error)])?;
     Ok(TuningFile { file, ignored })
-}
-
-fn not_json(text: &[u8], error: &serde_json::Error) -> String {
-    if error.is_eof() && !text.trim_ascii().is_empty() {
-        return format!("is cut off at line {}, column {}; get the whole file", error.line(), error.column());
-    }
-    format!("is not JSON: {error}; name a T1 tuning file")
-}
-
-/// A field that is missing or has a value of the wrong type.
-fn wrong_field(json: &Json, error: &serde_path_to_error::Error<serde_json::Error>) -> Violation {
-    let message = error.inner().to_string();
-    if message.starts_with("missing field") {
-        return Violation::new(error.path().to_string(), "", format!("{message}; add it"));
-    }
-    let value = error.path().iter().try_fold(json, |json, segment| match segment {
-        serde_path_to_error::Segment::Seq { index } => json.get(*index),
-        serde_path_to_error::Segment::Map { key } => json.get(key),
-        _ => Some(json),
-    });
-    let value = value.map(Json::to_string).unwrap_or_default();
-    let (found, wanted) = message.split_once(", expected ").unwrap_or((&message, "another value"));
-    let wanted = match wanted {
-        "f64" => "a number",
-        "a sequence" => "a list",
-        other => other,
-    };
-    Violation::new(error.path().to_string(), value, format!("has an {found}; write {wanted}"))
-}
-
-/// A path as all messages have it: `Arguments[0].Size`, not `Arguments.0.Size`.
-fn field_path(path: &str) -> String {
-    let mut fields = String::new();
-    for segment in path.split('.').filter(|segment| *segment != "?") {
-        if segment.bytes().all(|b| b.is_ascii_digit()) {
-            fields.push_str(&format!("[{segment}]"));
-        } else {
-            fields.push_str(if fields.is_empty() { "" } else { "." });
-            fields.push_str(segment);
-        }
-    }
-    fields
 }
 
 impl TuningFile {
@@ -365,40 +325,6 @@ fn adjust_to_space(
     };
     valid_default(tunables, &space, report);
     max_trials(file, space.len(), report)
-}
-
-/// Many files have a default that breaks their own conditions: the valid configuration that has most values
-/// in common with it takes its place, of several the one whose other values are nearest in their lists.
-fn valid_default(tunables: &mut [Tunable], space: &Space, report: &mut Report) {
-    let named = tunables
-        .iter()
-        .filter_map(|tunable| Some((tunable.parameter.name.clone(), tunable.parameter.default.clone()?)));
-    let written = Configuration(named.collect());
-    if space.index_of(&written).is_some() {
-        return;
-    }
-    let points: Vec<usize> = tunables
-        .iter()
-        .map(|Tunable { parameter, .. }| {
-            let default = parameter.default.as_ref();
-            parameter.values.iter().position(|value| Some(value) == default).unwrap_or(0)
-        })
-        .collect();
-    // How many values differ, and by how many places in their lists. Of equals the first, so that the same
-    // file always gives the same job.
-    let distance = |index: &usize| {
-        let point = space.point(*index);
-        let apart = point.iter().zip(&points).map(|(a, b)| usize::from(*a).abs_diff(*b));
-        apart.fold((0, 0), |(differ, places), apart| (differ + usize::from(apart > 0), places + apart))
-    };
-    let nearest = space.configuration((0..space.len()).min_by_key(distance).unwrap_or(0));
-    for tunable in tunables {
-        tunable.parameter.default = nearest.0.get(&tunable.parameter.name).cloned();
-    }
-    let message = format!(
-        "is a default that breaks the conditions; the nearest valid configuration takes its place, so speedups are over another baseline than the file's: {nearest}"
-    );
-    report.warn("ConfigurationSpace.TuningParameters", &written.to_string(), message);
 }
 
 fn max_trials(file: &TuningFile, valid: usize, report: &mut Report) -> Option<u32> {
