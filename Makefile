@@ -6,7 +6,7 @@ JOB ?= examples/cpu-sgemm.yaml
 OUT ?= fractune-out/$(basename $(notdir $(JOB)))
 CLI := $(TARGET)/release/kubectl-fractune
 
-.PHONY: help setup build run report test lint crds bench clean
+.PHONY: help setup build run report test lint crds bench bench-search bench-space clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,12 @@ crds: ## write crds/*.yaml from the Rust types
 
 bench: build ## figures of speed and truth on this machine, as ratios in one run
 	bench/run
+
+bench-search: ## replay recorded spaces with every strategy: make bench-search SPACES=DIR OUT=DIR [ARGS='--seeds 10']
+	cargo run -q --release --locked -p fractune-bench --bin bench_search -- --spaces $(SPACES) --out $(OUT) $(ARGS)
+
+bench-space: ## time and memory of the construction of spaces: make bench-space SPACES=DIR OUT=DIR
+	bench/space --spaces $(SPACES) --out $(OUT)
 
 clean: ## remove what was built
 	cargo clean

@@ -182,6 +182,28 @@ async fn wrong_outputs_are_wrong_answers() {
 }
 
 #[tokio::test]
+async fn scratch_may_be_written_and_must_be_left_as_the_next_run_needs_it() {
+    let bench = Workbench::new();
+    let mut init = bench.init();
+    let scratch = Buffer { scratch: true, init: Some(Contents::Uniform), ..buffer("A", false) };
+    init.arguments[0] = Argument::Buffer(scratch);
+    let mut worker = start(&init).await.unwrap();
+    let clean = bench.compile("clean", "for (int i = 0; i < n; i++) { A[i] *= 2; C[i] = A[i]; A[i] /= 2; }");
+    worker.load(1, &clean, LIMIT).await.unwrap();
+    worker.verify(1, LIMIT).await.unwrap();
+    let once = bench.compile("once", "for (int i = 0; i < n; i++) { C[i] = 2 * A[i]; A[i] = 0; }");
+    worker.load(2, &once, LIMIT).await.unwrap();
+    let error = worker.verify(2, LIMIT).await.unwrap_err();
+    assert!(
+        matches!(&error, Failure::Refused { outcome: Outcome::WrongAnswer, message }
+        if message.ends_with("when it is run again")),
+        "{error:?}"
+    );
+    worker.verify(1, LIMIT).await.unwrap();
+    worker.stop().await;
+}
+
+#[tokio::test]
 async fn crashes_and_exits_are_told_in_words() {
     let bench = Workbench::new();
     assert_eq!(bench.died("*(volatile int *)8 = 1;").await, "killed by signal 11 (SIGSEGV)");

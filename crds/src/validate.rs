@@ -28,6 +28,7 @@ pub fn validate(
     let mut configurations = 0;
     name(job, &mut found);
     conditions(&job.spec, &mut found);
+    found.extend(job.spec.search.problems("spec.search", job.spec.shares.len()));
     kernels(&job.spec, &mut found);
     for (i, kernel) in job.spec.kernels.iter().enumerate() {
         let path = format!("spec.kernels[{i}]");

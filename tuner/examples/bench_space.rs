@@ -24,7 +24,34 @@ fn main() {
 
     let sum = texts(&["p0 + p1 + p2 + p3 + p4 + p5 + p6 + p7 + p8 <= 25"]);
     report("synthetic, one sum over all parameters", 1, &tens, &sum);
+
+    // Ten to the nine raw combinations, a million of them valid.
+    let million = texts(&["p0 + p1 == p2", "p3 * p4 == p5 * p6"]);
+    report("synthetic, a chain of equations", 1, &tens, &million);
     println!("peak memory: {}", peak_memory());
+
+    // Further spaces, as `bench/space` writes them.
+    for path in std::env::args().skip(1) {
+        match read(&path) {
+            Some((name, parameters, constraints)) => report(&name, 10, &parameters, &constraints),
+            None => println!("{path}: no description of a space"),
+        }
+    }
+}
+
+/// A space's name, parameters and constraints: `{"name", "values": {NAME: [...]}, "constraints": [...]}`.
+fn read(path: &str) -> Option<(String, Vec<Parameter>, Vec<String>)> {
+    let space: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()?;
+    let values = |list: &serde_json::Value| serde_json::from_value::<Vec<Value>>(list.clone()).ok();
+    let parameters: Option<Vec<Parameter>> = space["values"]
+        .as_object()?
+        .iter()
+        .map(|(name, list)| {
+            Some(Parameter { name: name.clone(), values: values(list)?, range: None, default: None })
+        })
+        .collect();
+    let constraints = serde_json::from_value(space["constraints"].clone()).ok()?;
+    Some((space["name"].as_str()?.to_owned(), parameters?, constraints))
 }
 
 fn report(name: &str, runs: usize, parameters: &[Parameter], constraints: &[String]) {

@@ -122,6 +122,8 @@ pub enum Ended {
     SpaceExhausted,
     /// `stopAfterStale` trials without a better one.
     Stale,
+    /// The target's times were reached at every share.
+    Target,
 }
 
 /// The winner at one share, from quiet, interleaved rounds.

@@ -106,10 +106,12 @@ impl Pool {
             return Ok((Artifact { path, compile_ns: 0 }, symbols));
         }
         let started = Instant::now();
-        let mut result = self.compile(&request).await;
+        let idle = lock(&self.idle).pop();
+        let mut result = self.compile(&request, idle).await;
         if matches!(result, Err(Broken::Died(_))) {
             // What kills a compiler may have come from outside: the second time tells.
-            result = self.compile(&request).await;
+            // So it does in a new process: what killed one may have killed the others that wait.
+            result = self.compile(&request, None).await;
         }
         let compile_ns = started.elapsed().as_nanos() as u64;
         let candidate = |outcome, message| CompileFailure::Candidate { outcome, message, compile_ns };
@@ -143,8 +145,8 @@ impl Pool {
         Ok(())
     }
 
-    async fn compile(&self, request: &Request) -> Result<(Vec<u8>, Symbols), Broken> {
-        let idle = lock(&self.idle).pop();
+    /// Compiles in a process that waits, or in a new one.
+    async fn compile(&self, request: &Request, idle: Option<Process>) -> Result<(Vec<u8>, Symbols), Broken> {
         let mut process = match idle {
             Some(process) => process,
             None => Process::start(&self.command).await.map_err(Broken::Machine)?.0,

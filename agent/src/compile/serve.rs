@@ -5,11 +5,12 @@
 use std::io::{self, BufRead as _};
 use std::process::ExitCode;
 
-use rustix::process::{Resource, Rlimit, Signal, nice, set_parent_process_death_signal, setrlimit};
+use rustix::process::{Resource, Rlimit, nice, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::cuda::nvrtc::{Nvrtc, Program};
 use crate::worker::confine::{self, Readable};
+use crate::worker::limits::lifelines;
 
 /// Below everything that measures: a compiler takes what CPUs are left.
 const NICENESS: i32 = 10;
@@ -61,8 +62,8 @@ pub fn serve() -> ExitCode {
 fn session() -> io::Result<()> {
     // Each of these only makes a bad source or a dead parent cheaper: without them it works all the same.
     let _ = nice(NICENESS);
-    let _ = set_parent_process_death_signal(Some(Signal::KILL));
-    for (resource, most) in [(Resource::Core, 0), (Resource::Fsize, 0), (Resource::As, LARGEST_MEMORY)] {
+    lifelines();
+    for (resource, most) in [(Resource::Fsize, 0), (Resource::As, LARGEST_MEMORY)] {
         let _ = setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) });
     }
     let mut replies = io::stdout().lock();

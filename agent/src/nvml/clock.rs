@@ -21,7 +21,7 @@ impl Clock {
     /// Why a time that was taken at this clock does not count; none if it does. `max_mhz` is the card's
     /// highest SM clock ([`super::Card::max_sm_clock_mhz`]), 0 where it is not known.
     ///
-    /// The power cap alone does not count as throttling: that is how a card works under full load, and so is
+    /// The power cap does not count as throttling: that is how a card works under full load, and so is
     /// how it will serve. Nor do clocks that somebody has set.
     #[must_use]
     pub fn throttled(&self, max_mhz: u32) -> Option<Throttle> {
@@ -29,7 +29,8 @@ impl Clock {
         if let Some(&reason) = slowed.iter().find(|&&reason| self.reasons.has(reason)) {
             return Some(Throttle::Slowed(reason));
         }
-        let chosen = self.reasons.has(Reason::Idle) || self.reasons.has(Reason::Applications);
+        let chosen =
+            [Reason::Idle, Reason::Applications, Reason::SwPowerCap].iter().any(|&r| self.reasons.has(r));
         let low = u64::from(self.sm_mhz) * 100 < u64::from(max_mhz) * LOWEST_PERCENT;
         (low && !chosen).then_some(Throttle::LowClock { sm_mhz: self.sm_mhz, max_mhz })
     }
@@ -203,8 +204,7 @@ mod tests {
     fn a_clock_under_three_quarters_of_the_highest_is_throttling() {
         assert_eq!(throttled(1485, &[]), None);
         assert_eq!(throttled(1484, &[]), Some(Throttle::LowClock { sm_mhz: 1484, max_mhz: MAX }));
-        let capped = throttled(1484, &[Reason::SwPowerCap]);
-        assert_eq!(capped, Some(Throttle::LowClock { sm_mhz: 1484, max_mhz: MAX }));
+        assert_eq!(throttled(1484, &[Reason::SwPowerCap]), None);
     }
 
     #[test]

@@ -75,10 +75,15 @@ pub(super) async fn finals(
     let mut winners = winners(&quiet);
     if run.backend.confirms() {
         let confirmed = confirm(run, runners, &prepared, &winners, default, &mut condemned).await?;
-        winners = fractune_tuner::measure::winners(&confirmed);
+        // A share where nothing could be confirmed keeps what the rounds gave.
+        winners.extend(fractune_tuner::measure::winners(&confirmed));
         for (share, samples) in confirmed {
             quiet.entry(share).or_default().extend(samples);
         }
+        for samples in quiet.values_mut() {
+            samples.retain(|trial, _| !condemned.contains(trial));
+        }
+        winners.retain(|_, trial| !condemned.contains(trial));
     }
     let configurations: BTreeMap<u32, Configuration> =
         prepared.iter().map(|prepared| (prepared.trial, prepared.configuration.clone())).collect();

@@ -42,14 +42,17 @@ impl Plan {
         let shares: Vec<_> = self.shares.iter().map(ToString::to_string).collect();
         let MeasureSettings { min_time_ms, max_noise_percent, timeout_seconds, cache, finalists: _ } =
             &self.measure;
+        let first: Vec<_> = self.search.start.iter().map(ToString::to_string).collect();
         [
             ("kernel and problem", task.digest()),
             ("shares", shares.join(",")),
             ("strategy", format!("{:?}", self.search.strategy)),
+            ("options", serde_json::to_string(&self.search.options).unwrap_or_default()),
+            ("start", first.join("; ")),
             ("seed", self.search.seed.to_string()),
             ("measure", format!("{min_time_ms} ms, {max_noise_percent} %, {timeout_seconds} s, {cache:?}")),
             ("device", format!("{} {} ({} units)", device.backend, device.product, device.units)),
-            ("driver", device.gpu.as_ref().map_or_else(String::new, driver)),
+            ("driver and SMs", device.gpu.as_ref().map_or_else(String::new, |gpu| driver(gpu, device))),
             ("compiler", device.compiler.clone()),
         ]
         .into_iter()
@@ -59,9 +62,11 @@ impl Plan {
     }
 }
 
-/// What of a GPU's driver decides its times.
-fn driver(gpu: &Gpu) -> String {
-    format!("{}{}", gpu.driver, if gpu.mps { ", MPS" } else { "" })
+/// The driver, and what it made of the shares.
+fn driver(gpu: &Gpu, device: &Device) -> String {
+    let units: Vec<_> =
+        device.units_by_share.iter().map(|(share, units)| format!("{share} %: {units}")).collect();
+    format!("{}{} ({})", gpu.driver, if gpu.mps { ", MPS" } else { "" }, units.join(", "))
 }
 
 /// Where a run writes.

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use fractune_tuner::log::TrialLog;
 use fractune_tuner::results::Ended;
-use fractune_tuner::search::{self, Observation, Search, Stale};
+use fractune_tuner::search::{self, Observation, Search, Stale, Start};
 use fractune_tuner::trial::{Outcome, Trial};
 use futures::StreamExt as _;
 use futures::channel::{mpsc, oneshot};
@@ -18,7 +18,7 @@ use futures::future::{self, Either};
 
 use super::TaskRun;
 use super::batch::{self, Answer, Asked, Compiled};
-use super::plan::RunError;
+use super::plan::{Event, RunError};
 use super::session::Runner;
 
 /// A source none of whose first trials compiles is wrong, and the search ends.
@@ -67,7 +67,8 @@ struct Searching<'a> {
     log: &'a mut TrialLog,
     known: HashMap<fractune_tuner::kernel::Configuration, Trial>,
     requests: mpsc::UnboundedSender<CompileRequest>,
-    search: Box<dyn Search>,
+    /// None while it thinks.
+    search: Option<Box<dyn Search>>,
     under_way: VecDeque<Vec<Asked>>,
     asked: u32,
     exhausted: bool,
@@ -86,15 +87,32 @@ impl<'a> Searching<'a> {
         requests: mpsc::UnboundedSender<CompileRequest>,
     ) -> Self {
         let settings = &run.plan.search;
-        let seed = settings.seed.unsigned_abs();
         let space = run.task.space.clone();
+        let mut first = vec![run.task.default];
+        for (i, configuration) in settings.start.iter().enumerate() {
+            match space.index_of(configuration) {
+                Some(index) => first.push(index),
+                None => (run.listener)(Event::Note(format!(
+                    "{}: search.start[{i}] ({configuration}) is skipped: it is not among the valid configurations",
+                    run.task.name()
+                ))),
+            }
+        }
+        let start = Start {
+            strategy: settings.strategy,
+            options: &settings.options,
+            first: &first,
+            shares: run.plan.shares.len(),
+            seed: settings.seed.unsigned_abs(),
+        };
+        let search = search::start(space, &start);
         Self {
             run,
             log,
             earlier_ms: known.iter().map(|trial| trial.elapsed_ms).max().unwrap_or(0),
             known: known.into_iter().map(|trial| (trial.configuration.clone(), trial)).collect(),
             requests,
-            search: search::start(settings.strategy, space, run.task.default, run.plan.shares.len(), seed),
+            search: Some(search),
             under_way: VecDeque::new(),
             asked: 0,
             exhausted: false,
@@ -107,10 +125,10 @@ impl<'a> Searching<'a> {
 
     async fn finish(mut self, runners: &mut [Runner<'_>]) -> Result<Found, RunError> {
         // The default configuration comes first, and alone: it tells soonest whether anything works at all.
-        self.ask_batch(1)?;
+        self.ask_batch(1).await?;
         if self.under_way.iter().flatten().any(|asked| matches!(asked, Asked::New { .. })) {
             if self.run.backend.compiles_beside() {
-                self.ask()?;
+                self.ask().await?;
             }
             self.run.backend.prepare_reference(self.run.gate, self.run.task).await?;
             if let Some(leader) = runners.first_mut() {
@@ -119,7 +137,7 @@ impl<'a> Searching<'a> {
         }
         let mut ended = None;
         while ended.is_none() {
-            self.ask()?;
+            self.ask().await?;
             let Some(batch) = self.under_way.pop_front() else { break };
             let measured =
                 batch::measure(self.run, batch, runners, &self.best, self.elapsed(), self.log).await?;
@@ -127,10 +145,18 @@ impl<'a> Searching<'a> {
             self.check_that_something_compiles()?;
             let patience = self.run.plan.search.stop_after_stale;
             ended = patience.filter(|&patience| self.stale.trials() >= patience).map(|_| Ended::Stale);
+            if self.run.plan.search.target.as_ref().is_some_and(|target| target.is_reached(&self.bests())) {
+                ended = Some(Ended::Target);
+            }
         }
         let at_the_end = if self.exhausted { Ended::SpaceExhausted } else { Ended::MaxTrials };
         let search_ms = self.elapsed().now_ms();
         Ok(Found { trials: self.trials, ended: ended.unwrap_or(at_the_end), search_ms })
+    }
+
+    /// The best time of each share, in the job's order.
+    fn bests(&self) -> Vec<Option<u64>> {
+        self.run.plan.shares.iter().map(|share| self.best.get(share).copied()).collect()
     }
 
     fn elapsed(&self) -> Elapsed {
@@ -138,19 +164,21 @@ impl<'a> Searching<'a> {
     }
 
     /// Keeps batches under way. Each is as large as keeps every compiler busy while the other is measured.
-    fn ask(&mut self) -> Result<(), RunError> {
+    async fn ask(&mut self) -> Result<(), RunError> {
         let batch_size = (2 * self.run.backend.compile_threads()).max(8) as u32;
-        while self.under_way.len() < self.run.backend.batches_under_way() && self.ask_batch(batch_size)? {}
+        while self.under_way.len() < self.run.backend.batches_under_way()
+            && self.ask_batch(batch_size).await?
+        {}
         Ok(())
     }
 
     /// Asks for a batch and has it compiled; whether there was anything to ask for.
-    fn ask_batch(&mut self, size: u32) -> Result<bool, RunError> {
+    async fn ask_batch(&mut self, size: u32) -> Result<bool, RunError> {
         let wanted = size.min(self.run.plan.search.max_trials - self.asked);
         if wanted == 0 || self.exhausted {
             return Ok(false);
         }
-        let indices = self.search.ask(wanted as usize);
+        let indices = self.think(wanted as usize).await?;
         self.exhausted = indices.len() < wanted as usize;
         let batch = indices.into_iter().map(|index| self.start(index)).collect::<Result<Vec<_>, _>>()?;
         let any = !batch.is_empty();
@@ -158,6 +186,19 @@ impl<'a> Searching<'a> {
             self.under_way.push_back(batch);
         }
         Ok(any)
+    }
+
+    /// Has the search think, on a thread of its own: compilers are not kept waiting for their next source.
+    async fn think(&mut self, count: usize) -> Result<Vec<usize>, RunError> {
+        let ended = || RunError::Machine("the search has ended".into());
+        let mut search = self.search.take().ok_or_else(ended)?;
+        let thought = tokio::task::spawn_blocking(move || {
+            let indices = search.ask(count);
+            (search, indices)
+        });
+        let (search, indices) = thought.await.map_err(|_| ended())?;
+        self.search = Some(search);
+        Ok(indices)
     }
 
     /// Takes a trial from the log if it is there, else has it compiled.
@@ -186,7 +227,9 @@ impl<'a> Searching<'a> {
                     *best = time.min(*best);
                 }
             }
-            self.search.tell(index, &observation);
+            if let Some(search) = &mut self.search {
+                search.tell(index, &observation);
+            }
             trial.measurements.iter_mut().for_each(|measurement| measurement.samples_ns = Vec::new());
             self.trials.push(trial);
         }

@@ -208,12 +208,21 @@ impl<'a> Runner<'a> {
         Ok(times_ns)
     }
 
-    /// Unloads a trial. A worker that cannot do even that is stopped.
+    /// Unloads a trial. A worker that cannot do even that is ended; one that refused to load it has nothing to
+    /// unload, and says so.
     pub(super) async fn close(&mut self, prepared: &Prepared) {
         if let Some(worker) = &mut self.worker
-            && worker.unload(prepared.trial, ANSWER).await.is_err()
+            && let Err(failure) = worker.unload(prepared.trial, ANSWER).await
+            && !matches!(failure, Failure::Fatal { .. })
         {
-            self.worker = None;
+            self.end().await;
+        }
+    }
+
+    /// Ends its worker and waits until it is gone: what it held of the device is free then.
+    async fn end(&mut self) {
+        if let Some(worker) = self.worker.take() {
+            worker.end().await;
         }
     }
 
@@ -231,19 +240,25 @@ impl<'a> Runner<'a> {
         match failure {
             Failure::Refused { outcome, message } => {
                 self.close(prepared).await;
-                Ok(Measured::failed(outcome, message, outcome == Outcome::RuntimeError))
+                // Memory may be short because of a neighbour.
+                let device_error = outcome == Outcome::RuntimeError
+                    || outcome == Outcome::ResourceExceeded && self.backend.has_neighbours(self.share);
+                Ok(Measured::failed(outcome, message, device_error))
             }
             Failure::Died { message } | Failure::Lost { message } => {
-                self.worker = None;
+                self.end().await;
                 Ok(Measured::failed(Outcome::RuntimeError, message, true))
             }
             Failure::TimedOut { .. } => {
-                if let Some(pid) = self.worker.as_ref().and_then(Worker::pid) {
-                    self.backend.release(pid).await;
-                }
-                self.worker = None;
+                let released = match self.worker.as_ref().and_then(Worker::pid) {
+                    Some(pid) => self.backend.release(pid).await,
+                    None => true,
+                };
+                self.end().await;
                 let message = format!("did not end within {:.1} s at {} %", limit.as_secs_f64(), self.share);
-                Ok(Measured::failed(Outcome::RunTimeout, message, false))
+                // A neighbour that hangs holds this one up as well.
+                let held_up = !released || self.backend.has_neighbours(self.share);
+                Ok(Measured::failed(Outcome::RunTimeout, message, held_up))
             }
             Failure::Fatal { message } => {
                 self.worker = None;

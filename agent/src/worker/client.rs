@@ -235,6 +235,11 @@ impl Worker {
         }
     }
 
+    /// Kills the worker and waits, briefly, until it is gone.
+    pub async fn end(mut self) {
+        let _ = timeout(GRACE, self.kill()).await;
+    }
+
     async fn done(&mut self, request: &Request, limit: Duration) -> Result<(), Failure> {
         match self.ask(request, limit).await? {
             Reply::Ok => Ok(()),

@@ -12,7 +12,7 @@ const OWN_BYTES: u64 = 256 << 20;
 
 /// Ties the worker's life to its parent's, forbids core dumps, and offers this process first when the
 /// machine runs out of memory. Returns a sentence for each part that was refused.
-pub(super) fn lifelines() -> Vec<String> {
+pub(crate) fn lifelines() -> Vec<String> {
     let mut notes = Vec::new();
     if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
         notes.push(format!(

@@ -7,7 +7,7 @@
 pub mod client;
 pub(crate) mod confine;
 mod device;
-mod limits;
+pub(crate) mod limits;
 pub mod protocol;
 mod serve;
 pub(crate) mod status;

@@ -56,6 +56,7 @@ fn search_in_words(task: &TaskResult) -> String {
         Ended::MaxTrials => "until the limit of trials",
         Ended::SpaceExhausted => "which is every valid configuration",
         Ended::Stale => "until nothing better came for long enough",
+        Ended::Target => "until every share had reached its target",
     };
     let seconds = |ms: u64| duration(ms.saturating_mul(1_000_000));
     format!(

@@ -77,7 +77,7 @@ pub(super) fn job() -> Vec<Rule> {
         .iter()
         .map(|field| Rule::new("spec", unchanged(field), format!("{field} is immutable: {MAY_CHANGE}")))
         .collect();
-    rules.extend(["strategy", "seed", "stopAfterStale"].iter().map(|field| {
+    rules.extend(["strategy", "options", "seed", "stopAfterStale", "target", "start"].iter().map(|field| {
         Rule::new("spec.search", unchanged(field), format!("search.{field} is immutable: {MAY_CHANGE}"))
     }));
     // No rule says "exactly one of values and range": to CEL, a list of values of any type does not exist.

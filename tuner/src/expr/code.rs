@@ -153,6 +153,39 @@ impl Node {
         if variables { folded } else { folded.eval(&[]).map_or_else(Node::Fail, Node::Constant) }
     }
 
+    /// Dividend and divisor of a comparison `dividend % divisor == 0`.
+    pub(super) fn divisibility(&self) -> Option<(&Node, &Node)> {
+        let Node::CompareInt(Comparison::Equal, sides) = self else { return None };
+        match (&sides.0, &sides.1) {
+            (Node::Int(Arithmetic::Remainder, parts), Node::Constant(0))
+            | (Node::Constant(0), Node::Int(Arithmetic::Remainder, parts)) => Some((&parts.0, &parts.1)),
+            _ => None,
+        }
+    }
+
+    /// The comparison `dividend % divisor == 0`.
+    pub(super) fn divisible(dividend: Node, divisor: Node) -> Node {
+        let remainder = Node::Int(Arithmetic::Remainder, Box::new((dividend, divisor)));
+        Node::CompareInt(Comparison::Equal, Box::new((remainder, Node::Constant(0))))
+    }
+
+    /// The factors of a product; none of anything else.
+    pub(super) fn factors(&self) -> Vec<&Node> {
+        fn collect<'a>(node: &'a Node, factors: &mut Vec<&'a Node>) {
+            if let Node::Int(Arithmetic::Multiply, operands) = node {
+                collect(&operands.0, factors);
+                collect(&operands.1, factors);
+            } else {
+                factors.push(node);
+            }
+        }
+        let mut factors = Vec::new();
+        if let Node::Int(Arithmetic::Multiply, _) = self {
+            collect(self, &mut factors);
+        }
+        factors
+    }
+
     /// Calls `visit` with the slot of each variable, as often as it occurs.
     pub(super) fn visit_slots(&self, visit: &mut dyn FnMut(usize)) {
         match self {

@@ -123,6 +123,22 @@ impl Expression {
         split(&self.root, &mut parts);
         parts.into_iter().map(|part| Self::new(self.text.clone(), part.clone(), self.result)).collect()
     }
+
+    /// Weaker conditions over fewer variables that hold wherever this one does: what is a multiple of a
+    /// product is a multiple of each factor. They let a search give up early.
+    pub(crate) fn implied(&self) -> Vec<Expression> {
+        let mut implied = Vec::new();
+        if let Some((dividend, divisor)) = self.root.divisibility() {
+            for factor in divisor.factors() {
+                let condition = Node::divisible(dividend.clone(), factor.clone());
+                let weaker = Self::new(self.text.clone(), condition, self.result);
+                if !weaker.slots.is_empty() && weaker.slots.len() < self.slots.len() {
+                    implied.push(weaker);
+                }
+            }
+        }
+        implied
+    }
 }
 
 #[cfg(test)]

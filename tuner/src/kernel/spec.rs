@@ -142,7 +142,7 @@ pub struct Buffer {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub output: bool,
     /// Whether the kernel uses it for what it works out on the way: it may be written, and is not compared.
-    /// Before a run that is verified it holds `init`, or poison; a timed run finds what the last one left.
+    /// Before the first run it holds `init`, or poison; a run finds what the last one left, and must be right.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub scratch: bool,
     /// Name of a `__constant__` or `__device__` variable of the source that receives the contents. The buffer

@@ -1,6 +1,6 @@
 //! The strategies that learn nothing: in order, and at random.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 use super::permutation::Permutation;
 use super::{Observation, Search};
@@ -11,7 +11,7 @@ pub(super) struct Plain {
     len: usize,
     /// Position of the next configuration in the order.
     cursor: usize,
-    first: Option<usize>,
+    first: VecDeque<usize>,
     /// Only asked for membership: its order is not that of the elements.
     tried: HashSet<usize>,
 }
@@ -22,21 +22,21 @@ enum Order {
 }
 
 impl Plain {
-    pub(super) fn in_order(len: usize, first: usize) -> Self {
+    pub(super) fn in_order(len: usize, first: &[usize]) -> Self {
         Self::new(Order::Ascending, len, first)
     }
 
-    pub(super) fn random(len: usize, first: usize, seed: u64) -> Self {
+    pub(super) fn random(len: usize, first: &[usize], seed: u64) -> Self {
         Self::new(Order::Random(Permutation::new(len, seed)), len, first)
     }
 
-    fn new(order: Order, len: usize, first: usize) -> Self {
-        let first = (first < len).then_some(first);
+    fn new(order: Order, len: usize, first: &[usize]) -> Self {
+        let first = first.iter().copied().filter(|&index| index < len).collect();
         Self { order, len, cursor: 0, first, tried: HashSet::new() }
     }
 
     fn next(&mut self) -> Option<usize> {
-        if let Some(first) = self.first.take() {
+        if let Some(first) = self.first.pop_front() {
             return Some(first);
         }
         let position = self.cursor;

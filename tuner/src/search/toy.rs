@@ -1,6 +1,7 @@
 //! Synthetic landscapes with a known optimum.
 
 use super::{Observation, Points};
+use crate::kernel::Value;
 
 /// A grid with holes, and a time for every valid point and target: a valley whose parameters interact,
 /// ripples on its slopes, and some points that fail.
@@ -90,18 +91,12 @@ impl Points for Grid {
         self.valid[index].clone()
     }
 
-    fn neighbours(&self, index: usize) -> Vec<usize> {
-        let mut point = self.valid[index].clone();
-        let mut found = Vec::new();
-        for (parameter, &size) in self.sizes.iter().enumerate() {
-            let here = point[parameter];
-            for value in (0..size).filter(|&value| value != here) {
-                point[parameter] = value;
-                // The points are in ascending order, as they were made.
-                found.extend(self.valid.binary_search(&point).ok());
-            }
-            point[parameter] = here;
-        }
-        found
+    fn values(&self) -> Vec<Vec<Value>> {
+        self.sizes.iter().map(|&size| (1..=i64::from(size)).map(Value::Int).collect()).collect()
+    }
+
+    fn index_of(&self, point: &[u16]) -> Option<usize> {
+        // The points are in ascending order, as they were made.
+        self.valid.binary_search_by(|other| other.as_slice().cmp(point)).ok()
     }
 }

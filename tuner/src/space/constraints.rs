@@ -1,7 +1,7 @@
 //! Constraints: compiled, and placed where each can be checked soonest.
 
-use super::field;
 use super::parameters::Domain;
+use super::{field, order};
 use crate::Violation;
 use crate::expr::{Bounds, EvalError, Expression, ExpressionError, Scope, Type};
 
@@ -35,7 +35,7 @@ pub(super) fn compile(
     compiled
 }
 
-/// What to do at each parameter of the search, in the order of the parameters.
+/// What to do at each parameter of the search, in the order in which it takes them.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) levels: Vec<Level>,
@@ -47,6 +47,8 @@ pub(super) struct Plan {
 /// One parameter of the search.
 #[derive(Debug, Default)]
 pub(super) struct Level {
+    /// Which parameter it is.
+    pub(super) slot: usize,
     /// The values that the parameter's own constraints let through, each with its part of the rank.
     pub(super) values: Vec<(i64, u64)>,
     /// How many values it has, let through or not.
@@ -54,7 +56,7 @@ pub(super) struct Level {
     /// How many values its own constraints could not be evaluated for.
     pub(super) undefined: u64,
     /// How many raw combinations of the later parameters there are.
-    pub(super) stride: u64,
+    pub(super) below: u64,
     /// The constraints whose last parameter this is.
     pub(super) constraints: Vec<Expression>,
     /// The constraints that this parameter and later ones have a part in.
@@ -85,8 +87,8 @@ pub(super) fn check(constraints: &[Expression], values: &[i64]) -> Verdict {
 }
 
 impl Plan {
-    /// Splits conjunctions, makes constants of the sizes and of parameters with a single value, and
-    /// places each part at the last parameter that it depends on.
+    /// Splits conjunctions, makes constants of the sizes and of parameters with a single value, orders the
+    /// parameters, and places each part at the last parameter that it depends on.
     pub(super) fn new(constraints: &[Expression], domains: &[Domain], sizes: &[i64]) -> Self {
         let constant = |slot: usize| match domains.get(slot) {
             Some(domain) => domain.values.first().copied().filter(|_| domain.values.len() == 1),
@@ -94,8 +96,9 @@ impl Plan {
         };
         let mut plan = Plan::default();
         let mut own: Vec<Vec<Expression>> = domains.iter().map(|_| Vec::new()).collect();
-        let mut shared: Vec<Vec<Expression>> = domains.iter().map(|_| Vec::new()).collect();
-        for part in constraints.iter().flat_map(|constraint| constraint.fold(&constant).conjuncts()) {
+        let mut shared: Vec<Expression> = Vec::new();
+        let parts = constraints.iter().flat_map(|constraint| constraint.fold(&constant).conjuncts());
+        for part in parts.flat_map(|part| part.implied().into_iter().chain([part])) {
             match *part.slots() {
                 [] => match part.eval_bool(&[]) {
                     Ok(true) => {}
@@ -103,32 +106,49 @@ impl Plan {
                     Err(error) => plan.constant = plan.constant.or(Some(Err(error))),
                 },
                 [slot] => own[slot].push(part),
-                [.., last] => shared[last].push(part),
+                _ => shared.push(part),
             }
         }
-        let mut values: Vec<i64> = vec![0; domains.len()];
-        for (slot, ((domain, own), constraints)) in domains.iter().zip(own).zip(shared).enumerate() {
-            let raw_values = domain.values.len() as u64;
-            let mut level = Level { raw_values, stride: domain.stride, constraints, ..Level::default() };
-            for (digit, &value) in domain.values.iter().enumerate() {
-                values[slot] = value;
-                match check(&own, &values) {
-                    Verdict::Valid => level.values.push((value, digit as u64 * domain.stride)),
-                    Verdict::Rejected => {}
-                    Verdict::Undefined => level.undefined += 1,
-                }
+        let mut levels: Vec<Level> = domains
+            .iter()
+            .zip(&own)
+            .enumerate()
+            .map(|(slot, (domain, own))| level(slot, domain, own))
+            .collect();
+        let order = order::of(&levels, &shared);
+        let place = |slot: usize| order.iter().position(|&other| other == slot).unwrap_or_default();
+        for constraint in shared {
+            let places: Vec<usize> = constraint.slots().iter().map(|&slot| place(slot)).collect();
+            let last = places.iter().copied().max().unwrap_or_default();
+            for &earlier in places.iter().filter(|&&place| place != last) {
+                levels[order[earlier]].pending.push(constraint.clone());
             }
-            let ordered = || level.values.iter().map(|(value, _)| *value);
-            level.range = (ordered().min().unwrap_or(0), ordered().max().unwrap_or(0));
-            plan.levels.push(level);
+            levels[order[last]].constraints.push(constraint);
         }
-        for last in 0..plan.levels.len() {
-            for constraint in plan.levels[last].constraints.clone() {
-                for &slot in constraint.slots().iter().filter(|&&slot| slot < last) {
-                    plan.levels[slot].pending.push(constraint.clone());
-                }
-            }
+        let mut below = 1;
+        for &slot in order.iter().rev() {
+            levels[slot].below = below;
+            below *= levels[slot].raw_values;
         }
+        levels.sort_by_key(|level| place(level.slot));
+        plan.levels = levels;
         plan
     }
+}
+
+/// The values of a parameter that its own constraints let through.
+fn level(slot: usize, domain: &Domain, own: &[Expression]) -> Level {
+    let mut level = Level { slot, raw_values: domain.values.len() as u64, ..Level::default() };
+    let mut values = vec![0; slot + 1];
+    for (digit, &value) in domain.values.iter().enumerate() {
+        values[slot] = value;
+        match check(own, &values) {
+            Verdict::Valid => level.values.push((value, digit as u64 * domain.stride)),
+            Verdict::Rejected => {}
+            Verdict::Undefined => level.undefined += 1,
+        }
+    }
+    let ordered = || level.values.iter().map(|(value, _)| *value);
+    level.range = (ordered().min().unwrap_or(0), ordered().max().unwrap_or(0));
+    level
 }

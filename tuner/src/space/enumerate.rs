@@ -1,6 +1,10 @@
 //! The depth-first search for valid configurations.
 
-use super::constraints::{Plan, Verdict, check};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rayon::prelude::*;
+
+use super::constraints::{Level, Plan, Verdict, check};
 use super::{MAX_CONFIGURATIONS, field};
 use crate::Violation;
 use crate::expr::{Bounds, Expression};
@@ -50,7 +54,8 @@ impl Limit {
     }
 }
 
-/// Walks the parameters in order, checking each constraint as soon as its parameters have values.
+/// Walks the parameters in the plan's order, checking each constraint as soon as its parameters have
+/// values. The first parameters' values are shared out over the cores.
 pub(super) fn enumerate(plan: &Plan, raw: u64, sizes: &[i64]) -> Result<Found, Limit> {
     let mut found = Found::default();
     match plan.constant {
@@ -64,56 +69,192 @@ pub(super) fn enumerate(plan: &Plan, raw: u64, sizes: &[i64]) -> Result<Found, L
         found.undefined = barren.undefined * (raw / barren.raw_values);
         return Ok(found);
     }
-    let mut values: Vec<i64> = levels.iter().map(|_| 0).chain(sizes.iter().copied()).collect();
-    let mut cursors = vec![0_usize; levels.len()];
-    let mut ranks = vec![0_u64; levels.len() + 1];
-    let mut ranges: Vec<Bounds> = levels.iter().map(|level| level.range).collect();
-    let mut foresight: Vec<Foresight> = levels.iter().map(|_| Foresight::default()).collect();
-    let mut steps = 0_u64;
-    let mut depth = 0;
-    loop {
-        let level = &levels[depth];
-        let Some(&(value, part)) = level.values.get(cursors[depth]) else {
-            if depth == 0 {
-                break;
+    let counts = Counts::default();
+    let parts = if raw < SHARED_OUT { vec![Part::whole(levels, sizes)] } else { share_out(levels, sizes) };
+    let walks: Vec<Result<Found, Limit>> =
+        parts.into_par_iter().map(|part| Walk::new(levels, part, &counts).run()).collect();
+    for walk in walks {
+        let walk = walk?;
+        found.undefined += walk.undefined;
+        found.ranks.extend(walk.ranks);
+        if found.ranks.len() > MAX_CONFIGURATIONS {
+            return Err(Limit::Configurations);
+        }
+    }
+    found.ranks.par_sort_unstable();
+    found.ranks.shrink_to_fit();
+    Ok(found)
+}
+
+/// Spaces with fewer raw combinations are walked by one thread.
+const SHARED_OUT: u64 = 100_000;
+/// Parts that a space is shared out in, at least; they differ in size.
+const PARTS: usize = 64;
+/// Steps between looks at what the other threads have counted.
+const CHUNK: u64 = 1 << 16;
+
+/// What all threads have counted together.
+#[derive(Debug, Default)]
+struct Counts {
+    steps: AtomicU64,
+    configurations: AtomicU64,
+}
+
+/// The first parameters with fixed values.
+#[derive(Clone, Debug)]
+struct Part {
+    depth: usize,
+    values: Vec<i64>,
+    rank: u64,
+}
+
+impl Part {
+    fn whole(levels: &[Level], sizes: &[i64]) -> Self {
+        Self { depth: 0, values: levels.iter().map(|_| 0).chain(sizes.iter().copied()).collect(), rank: 0 }
+    }
+}
+
+/// Fixes so many of the first parameters that there are enough parts. They are not checked: each walk
+/// begins with that.
+fn share_out(levels: &[Level], sizes: &[i64]) -> Vec<Part> {
+    let mut parts = vec![Part::whole(levels, sizes)];
+    for level in levels.iter().take(levels.len().saturating_sub(1)) {
+        if parts.len() >= PARTS {
+            break;
+        }
+        let fix = |part: &Part| {
+            level
+                .values
+                .iter()
+                .map(|&(value, rank)| {
+                    let mut fixed = Part { depth: part.depth + 1, rank: part.rank + rank, ..part.clone() };
+                    fixed.values[level.slot] = value;
+                    fixed
+                })
+                .collect::<Vec<_>>()
+        };
+        parts = parts.iter().flat_map(fix).collect();
+    }
+    parts
+}
+
+/// One thread's depth-first walk.
+struct Walk<'a> {
+    levels: &'a [Level],
+    part: Part,
+    counts: &'a Counts,
+    ranges: Vec<Bounds>,
+    foresight: Vec<Foresight>,
+    found: Found,
+    steps: u64,
+    counted: usize,
+}
+
+impl<'a> Walk<'a> {
+    fn new(levels: &'a [Level], part: Part, counts: &'a Counts) -> Self {
+        let mut ranges = vec![(0, 0); levels.len()];
+        for level in levels {
+            ranges[level.slot] = level.range;
+        }
+        let foresight = levels.iter().map(|_| Foresight::default()).collect();
+        Self { levels, part, counts, ranges, foresight, found: Found::default(), steps: 0, counted: 0 }
+    }
+
+    fn run(mut self) -> Result<Found, Limit> {
+        if self.enter() {
+            self.walk()?;
+        }
+        self.found.ranks.shrink_to_fit();
+        Ok(self.found)
+    }
+
+    /// Checks the fixed parameters; whether anything below them can be valid. Each combination of fixed
+    /// values counts what is undefined in it once, in its own part.
+    fn enter(&mut self) -> bool {
+        for depth in 0..self.part.depth {
+            let level = &self.levels[depth];
+            let first = |later: &Level| later.values.first().map(|&(value, _)| value);
+            let later = &self.levels[depth + 1..self.part.depth];
+            let is_first_below = |fixed: &Level| Some(self.part.values[fixed.slot]) == first(fixed);
+            // Of all parts that share what is fixed above, one speaks for them.
+            let speaks = later.iter().all(is_first_below);
+            if speaks && is_first_below(level) {
+                self.found.undefined += level.undefined * level.below;
             }
-            ranges[depth] = level.range;
-            depth -= 1;
-            continue;
-        };
-        if cursors[depth] == 0 {
-            found.undefined += level.undefined * level.stride;
+            let value = self.part.values[level.slot];
+            self.ranges[level.slot] = (value, value);
+            match check(&level.constraints, &self.part.values) {
+                Verdict::Valid => {}
+                Verdict::Rejected => return false,
+                Verdict::Undefined => {
+                    self.found.undefined += if speaks { level.below } else { 0 };
+                    return false;
+                }
+            }
         }
-        cursors[depth] += 1;
-        steps += 1;
-        if steps > MAX_STEPS {
-            return Err(Limit::Steps);
-        }
-        values[depth] = value;
-        ranges[depth] = (value, value);
-        let verdict = match check(&level.constraints, &values) {
-            Verdict::Valid if foresight[depth].rejects(&level.pending, &ranges) => Verdict::Rejected,
-            verdict => verdict,
-        };
-        match verdict {
-            Verdict::Rejected => {}
-            Verdict::Undefined => found.undefined += level.stride,
-            Verdict::Valid => {
-                let rank = ranks[depth] + part;
-                if depth + 1 < levels.len() {
-                    depth += 1;
-                    cursors[depth] = 0;
-                    ranks[depth] = rank;
-                } else if found.ranks.len() < MAX_CONFIGURATIONS {
-                    found.ranks.push(rank);
-                } else {
-                    return Err(Limit::Configurations);
+        true
+    }
+
+    fn walk(&mut self) -> Result<(), Limit> {
+        let first = self.part.depth;
+        let mut values = self.part.values.clone();
+        let mut cursors = vec![0_usize; self.levels.len()];
+        let mut ranks = vec![self.part.rank; self.levels.len() + 1];
+        let mut depth = first;
+        loop {
+            let level = &self.levels[depth];
+            let Some(&(value, part)) = level.values.get(cursors[depth]) else {
+                if depth == first {
+                    return self.report();
+                }
+                self.ranges[level.slot] = level.range;
+                depth -= 1;
+                continue;
+            };
+            if cursors[depth] == 0 {
+                self.found.undefined += level.undefined * level.below;
+            }
+            cursors[depth] += 1;
+            self.steps += 1;
+            if self.steps.is_multiple_of(CHUNK) {
+                self.report()?;
+            }
+            values[level.slot] = value;
+            self.ranges[level.slot] = (value, value);
+            let verdict = match check(&level.constraints, &values) {
+                Verdict::Valid if self.foresight[depth].rejects(&level.pending, &self.ranges) => {
+                    Verdict::Rejected
+                }
+                verdict => verdict,
+            };
+            match verdict {
+                Verdict::Rejected => {}
+                Verdict::Undefined => self.found.undefined += level.below,
+                Verdict::Valid => {
+                    let rank = ranks[depth] + part;
+                    if depth + 1 < self.levels.len() {
+                        depth += 1;
+                        cursors[depth] = 0;
+                        ranks[depth] = rank;
+                    } else {
+                        self.found.ranks.push(rank);
+                    }
                 }
             }
         }
     }
-    found.ranks.shrink_to_fit();
-    Ok(found)
+
+    /// Adds to what all threads have counted, and gives up where that is too much.
+    fn report(&mut self) -> Result<(), Limit> {
+        let new = (self.found.ranks.len() - self.counted) as u64;
+        self.counted = self.found.ranks.len();
+        let steps = self.counts.steps.fetch_add(std::mem::take(&mut self.steps), Ordering::Relaxed);
+        let configurations = self.counts.configurations.fetch_add(new, Ordering::Relaxed) + new;
+        if configurations > MAX_CONFIGURATIONS as u64 {
+            return Err(Limit::Configurations);
+        }
+        if steps > MAX_STEPS { Err(Limit::Steps) } else { Ok(()) }
+    }
 }
 
 /// Rejects a partial configuration that no values of the later parameters can make valid, for as long as

@@ -9,7 +9,9 @@ mod constraints;
 mod diagnosis;
 mod enumerate;
 mod names;
+mod order;
 mod parameters;
+mod points;
 
 use std::collections::BTreeMap;
 

@@ -6,23 +6,22 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use cudarc::driver::sys::CUfunction_attribute as Attribute;
-use fractune_tuner::kernel::{ElementType, Init as Contents};
 use fractune_tuner::trial::Outcome;
 
-use super::buffers::{self, Buffer};
+use super::buffers::Buffer;
 use super::check::{Checks, Rule};
 use super::driver::{Context, DriverError, Function, MAX_PARAMETERS, code};
 use super::open::Found;
 use super::resources::{self, Limits, Usage};
+use super::slots::{Expected, Input, Output, Slot, refresh_scratch, restore};
 use super::timing::{Launchable, Timer};
 use super::watch::Watch;
 use crate::backend::Fault;
 use crate::backend::data::{compare, scalar};
-use crate::worker::protocol::{self, Argument, Init, Load, MAX_RUNS, Tolerance};
+use crate::worker::protocol::{Argument, Init, Load, MAX_RUNS};
 
 /// How long the card may cool down before times are taken again, and again.
-const COOL_DOWN: [Duration; 3] =
-    [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(400)];
+const COOL_DOWN: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(60)];
 
 /// Buffers and loaded candidates of one worker.
 #[derive(Debug)]
@@ -38,51 +37,13 @@ pub struct Device {
     candidates: BTreeMap<u32, Loaded>,
 }
 
-/// One argument of the entry point.
-#[derive(Debug)]
-enum Slot {
-    Input(Input),
-    Output(Output),
-    Scalar { name: String, element: ElementType },
-}
-
-/// A buffer that candidates only read.
-#[derive(Debug)]
-struct Input {
-    name: String,
-    element: ElementType,
-    contents: Contents,
-    /// Its place among the arguments, which its contents depend on.
-    argument: usize,
-    /// Whether it reaches candidates as a variable of theirs.
-    variable: bool,
-    buffer: Buffer,
-    sum: u64,
-}
-
-/// A buffer that candidates write.
-#[derive(Debug)]
-struct Output {
-    name: String,
-    element: ElementType,
-    tolerance: Tolerance,
-    buffer: Buffer,
-    /// What it holds before a verified run: its first contents, or poison.
-    fresh: Buffer,
-    /// Whether it has first contents, which candidates read.
-    filled: bool,
-    /// Whether it is compared with what the reference wrote; else it is scratch.
-    compared: bool,
-    expected: Option<Expected>,
-}
-
-/// What the reference wrote.
-#[derive(Debug)]
-struct Expected {
-    buffer: Buffer,
-    host: Vec<u8>,
-    sum: u64,
-    absolute: f64,
+/// What is fresh before a verified run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fresh {
+    /// Every buffer that candidates write.
+    All,
+    /// Outputs, and not what is scratch.
+    Outputs,
 }
 
 #[derive(Debug)]
@@ -99,16 +60,19 @@ impl Device {
     /// [`Fault::Fatal`] when a buffer does not fit in the GPU's memory, or the checks cannot be loaded.
     pub fn new(found: Found, init: &Init, checks: &Path) -> Result<Self, Fault> {
         let Found { context, limits, l2_bytes, ready, .. } = found;
-        let unusable = |error: DriverError| Fault::fatal(format!("the checks of outputs: {error}"));
+        let unusable =
+            |error: DriverError| fatal(&context, &error, format!("the checks of outputs: {error}"));
         let checks = Checks::load(&context, &read(checks).map_err(Fault::fatal)?).map_err(unusable)?;
-        let timer = Timer::new(&context, init.cache, l2_bytes).map_err(|error| no_memory(&error))?;
+        let timer =
+            Timer::new(&context, init.cache, l2_bytes).map_err(|error| no_memory(&context, &error))?;
         let mut slots = Vec::new();
         for (index, argument) in init.arguments.iter().enumerate() {
             slots.push(match argument {
                 Argument::Buffer(buffer) => Slot::buffer(&context, &checks, buffer, init.seed, index)
                     .map_err(|error| {
                         let (name, length) = (&buffer.name, buffer.length);
-                        Fault::fatal(format!("buffer {name} of {length} elements: {}", words(&error)))
+                        let message = format!("buffer {name} of {length} elements: {}", words(&error));
+                        fatal(&context, &error, message)
                     })?,
                 Argument::Scalar(s) => Slot::Scalar { name: s.name.clone(), element: s.element },
             });
@@ -143,8 +107,9 @@ impl Device {
             Fault::Candidate { message, .. } => Fault::fatal(format!("the reference {message}")),
             other => other,
         })?;
-        if let Err(error) = self.run_fresh(&mut reference.launchable) {
-            return Err(Fault::fatal(format!("the reference fails: {error}")));
+        if let Err(error) = self.run_fresh(&mut reference.launchable, Fresh::All) {
+            // Its own fault or a neighbour's: in a fresh worker the reference shows which.
+            return Err(fatal(&self.context, &error, format!("the reference fails: {error}")));
         }
         for slot in &mut self.slots {
             let Slot::Output(output) = slot else { continue };
@@ -160,7 +125,8 @@ impl Device {
                 return Err(Fault::fatal(fault));
             }
             let absolute = compare::absolute(&output.described(), output.tolerance, &host);
-            let buffer = Buffer::holding(&self.context, &host).map_err(|error| no_memory(&error))?;
+            let buffer =
+                Buffer::holding(&self.context, &host).map_err(|error| no_memory(&self.context, &error))?;
             let sum = self.checks.sum(&buffer).map_err(|error| gone(&error))?;
             output.expected = Some(Expected { buffer, host, sum, absolute });
         }
@@ -188,21 +154,27 @@ impl Device {
         self.candidates.remove(&id).map(drop).ok_or_else(|| not_loaded(id))
     }
 
-    /// Runs candidate `id` once on fresh buffers, compares its outputs with the reference's, and looks for
-    /// what it wrote elsewhere.
+    /// Runs candidate `id` on fresh buffers, compares its outputs with the reference's, and looks for what it
+    /// wrote elsewhere. Runs it twice: a timed run finds scratch, and variables of the candidate's own, as the
+    /// run before left them, and must be right nevertheless.
     ///
     /// # Errors
     /// [`Fault::Candidate`] when it is wrong; [`Fault::Lost`] when the device is.
     pub fn verify(&mut self, id: u32) -> Result<(), Fault> {
         self.run_reference()?;
         let mut loaded = self.candidates.remove(&id).ok_or_else(|| not_loaded(id))?;
-        let run = self.run_fresh(&mut loaded.launchable);
+        let first = self.run_fresh(&mut loaded.launchable, Fresh::All).and_then(|()| self.wrong());
+        let run = match first {
+            Ok(None) => self.run_fresh(&mut loaded.launchable, Fresh::Outputs).map(|()| None),
+            wrong => wrong,
+        };
         loaded.warm = true;
         self.candidates.insert(id, loaded);
-        run.map_err(|error| self.blame(&error))?;
+        let first = run.map_err(|error| self.blame(&error))?;
         // What was spoilt is made again before anything is said.
         let spoilt = self.spoilt().map_err(|error| self.blame(&error))?;
-        let wrong = self.wrong().map_err(|error| self.blame(&error))?;
+        let again = || self.wrong().map(|wrong| wrong.map(|what| format!("{what}, when it is run again")));
+        let wrong = first.map_or_else(again, |wrong| Ok(Some(wrong))).map_err(|error| self.blame(&error))?;
         match (spoilt, wrong) {
             (Some(message), _) => Err(Fault::candidate(Outcome::RuntimeError, message)),
             (None, Some(message)) => Err(Fault::candidate(Outcome::WrongAnswer, message)),
@@ -225,10 +197,15 @@ impl Device {
                     if let Some(side) = output.buffer.broken_seal()? {
                         found.get_or_insert(format!("writes {side} of {}", output.name));
                     }
+                    let elsewhere = || "writes outside of its buffers".to_string();
+                    if self.checks.sum(&output.fresh)? != output.fresh_sum {
+                        found.get_or_insert_with(elsewhere);
+                        output.refill(self.seed)?;
+                    }
                     if let Some(expected) = &output.expected
                         && self.checks.sum(&expected.buffer)? != expected.sum
                     {
-                        found.get_or_insert("writes outside of its buffers".to_string());
+                        found.get_or_insert_with(elsewhere);
                         expected.buffer.upload(&expected.host)?;
                         expected.buffer.seal()?;
                     }
@@ -248,7 +225,7 @@ impl Device {
                 element: output.element,
                 absolute: expected.absolute,
                 relative: output.tolerance.relative,
-                poisoned: !output.filled,
+                poisoned: output.contents.is_none(),
             };
             if self.checks.differing(&output.buffer, &expected.buffer, rule)? == 0 {
                 continue;
@@ -278,6 +255,8 @@ impl Device {
         let restores = slots.iter().any(|slot| matches!(slot, Slot::Output(output) if output.is_restored()));
         let restore = || restore(slots);
         let mut times = || {
+            // The last candidate left scratch as it pleased.
+            refresh_scratch(slots)?;
             if !loaded.warm {
                 restore()?;
                 loaded.launchable.queue(context)?;
@@ -288,11 +267,16 @@ impl Device {
         };
         let mut taken = times();
         let mut throttled = None;
-        for pause in COOL_DOWN {
-            throttled = watch.as_ref().filter(|_| taken.is_ok()).and_then(Watch::throttled);
-            if throttled.is_none() {
+        for pause in COOL_DOWN.into_iter().map(Some).chain([None]) {
+            let Some(watch) = watch.as_ref().filter(|_| taken.is_ok()) else { break };
+            throttled = watch.throttled();
+            if throttled.is_none() || !watch.is_worth_waiting() {
                 break;
             }
+            let Some(pause) = pause else {
+                watch.give_up();
+                break;
+            };
             std::thread::sleep(pause);
             taken = times();
         }
@@ -365,7 +349,7 @@ impl Device {
             Slot::Scalar { name, element } => Some((name, element.bytes())),
         });
         let arguments: Vec<(&String, usize)> = arguments.collect();
-        let declared = function.parameters();
+        let declared = function.parameters().map_err(|error| self.blame(&error))?;
         let refused = |message| Err(Fault::candidate(Outcome::CompileError, message));
         if declared.len() != arguments.len() || declared.len() > MAX_PARAMETERS {
             let (takes, given) = (declared.len(), arguments.len());
@@ -399,11 +383,14 @@ impl Device {
         Ok(())
     }
 
-    fn run_fresh(&self, launchable: &mut Launchable) -> Result<(), DriverError> {
+    /// Runs a candidate once and waits for it.
+    fn run_fresh(&self, launchable: &mut Launchable, fresh: Fresh) -> Result<(), DriverError> {
         for slot in &self.slots {
             if let Slot::Output(output) = slot {
                 output.buffer.seal()?;
-                output.buffer.copy(&output.fresh)?;
+                if output.compared || fresh == Fresh::All {
+                    output.buffer.copy(&output.fresh)?;
+                }
             }
         }
         launchable.queue(&self.context)?;
@@ -420,82 +407,6 @@ impl Device {
             _ => Outcome::RuntimeError,
         };
         Fault::candidate(outcome, error.to_string())
-    }
-}
-
-/// Queues putting back the first contents of outputs that are also read, so that every timed run does the same.
-fn restore(slots: &[Slot]) -> Result<(), DriverError> {
-    for slot in slots {
-        if let Slot::Output(output) = slot
-            && output.is_restored()
-        {
-            output.buffer.copy(&output.fresh)?;
-        }
-    }
-    Ok(())
-}
-
-impl Slot {
-    fn buffer(
-        context: &Rc<Context>,
-        checks: &Checks,
-        buffer: &protocol::Buffer,
-        seed: u64,
-        argument: usize,
-    ) -> Result<Self, DriverError> {
-        let protocol::Buffer { name, element, length, init, output, scratch, symbol, tolerance } =
-            buffer.clone();
-        let bytes = usize::try_from(length).unwrap_or(usize::MAX / 16).saturating_mul(element.bytes());
-        // Asked for before the host fills as much.
-        let made = Buffer::new(context, bytes)?;
-        if output || scratch {
-            let host = match init {
-                Some(contents) => buffers::contents(element, bytes, contents, seed, argument),
-                None => buffers::poison(element, bytes),
-            };
-            let by_type = Tolerance { relative: element.default_tolerance(), absolute: None };
-            return Ok(Self::Output(Output {
-                name,
-                element,
-                tolerance: tolerance.unwrap_or(by_type),
-                buffer: made,
-                fresh: Buffer::holding(context, &host)?,
-                filled: init.is_some(),
-                compared: output,
-                expected: None,
-            }));
-        }
-        let mut input = Input {
-            name,
-            element,
-            contents: init.unwrap_or_default(),
-            argument,
-            variable: symbol.is_some(),
-            buffer: made,
-            sum: 0,
-        };
-        input.refill(seed)?;
-        input.sum = checks.sum(&input.buffer)?;
-        Ok(Self::Input(input))
-    }
-}
-
-impl Input {
-    fn refill(&self, seed: u64) -> Result<(), DriverError> {
-        let bytes = self.buffer.bytes();
-        self.buffer.seal()?;
-        self.buffer.upload(&buffers::contents(self.element, bytes, self.contents, seed, self.argument))
-    }
-}
-
-impl Output {
-    /// Whether each run needs the first contents again. What is scratch, a run leaves as the next one needs it.
-    fn is_restored(&self) -> bool {
-        self.filled && self.compared
-    }
-
-    fn described(&self) -> compare::Output<'_> {
-        compare::Output { name: &self.name, element: self.element, poisoned: !self.filled }
     }
 }
 
@@ -518,8 +429,13 @@ fn words(error: &DriverError) -> String {
     }
 }
 
-fn no_memory(error: &DriverError) -> Fault {
-    Fault::fatal(format!("GPU memory: {}", words(error)))
+fn no_memory(context: &Context, error: &DriverError) -> Fault {
+    fatal(context, error, format!("GPU memory: {}", words(error)))
+}
+
+/// A message that is for good, unless the device itself is lost.
+fn fatal(context: &Context, error: &DriverError, message: String) -> Fault {
+    if context.is_alive() { Fault::fatal(message) } else { Fault::lost(error.to_string()) }
 }
 
 fn gone(error: &DriverError) -> Fault {

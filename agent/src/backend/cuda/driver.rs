@@ -175,10 +175,13 @@ impl Context {
         // SAFETY: the capture was begun above. It is ended whatever `queue` met, and the graph destroyed
         // once it has been instantiated.
         unsafe {
-            let graph = result::stream::end_capture(self.stream)?;
+            let graph = result::stream::end_capture(self.stream);
+            // A launch that failed spoils the capture as well: its error says more.
             let executable = queued
-                .and_then(|()| Ok(result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0))?));
-            let _ = result::graph::destroy(graph);
+                .and_then(|()| Ok(result::graph::instantiate(graph?, sys::CUgraphInstantiate_flags(0))?));
+            if let Ok(graph) = graph {
+                let _ = result::graph::destroy(graph);
+            }
             Ok(Graph { executable: executable?, context: self.clone() })
         }
     }
@@ -321,16 +324,20 @@ impl Function {
     }
 
     /// Size in bytes of each parameter.
-    pub(super) fn parameters(&self) -> Vec<usize> {
+    pub(super) fn parameters(&self) -> Result<Vec<usize>> {
         let (mut offset, mut size) = (0, 0);
         let mut sizes = Vec::new();
-        // SAFETY: the function is loaded, the pointers are to locals; past the last parameter it is an error.
-        while unsafe { sys::cuFuncGetParamInfo(self.handle, sizes.len(), &raw mut offset, &raw mut size) }
-            == sys::CUresult::CUDA_SUCCESS
-        {
-            sizes.push(size);
+        loop {
+            // SAFETY: the function is loaded, the pointers are to locals.
+            let answer =
+                unsafe { sys::cuFuncGetParamInfo(self.handle, sizes.len(), &raw mut offset, &raw mut size) };
+            match answer.result() {
+                Ok(()) => sizes.push(size),
+                // There is no such parameter.
+                Err(Code(sys::CUresult::CUDA_ERROR_INVALID_VALUE)) => return Ok(sizes),
+                Err(error) => return Err(error.into()),
+            }
         }
-        sizes
     }
 }
 

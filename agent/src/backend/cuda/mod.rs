@@ -11,6 +11,7 @@ mod driver;
 pub mod nvrtc;
 mod open;
 mod resources;
+mod slots;
 mod timing;
 mod watch;
 

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use fractune_tuner::measure::median;
 use fractune_tuner::settings::CacheState;
 
 use super::driver::{Context, DriverError, Event, Function, Graph, Memory};
@@ -13,6 +14,8 @@ const CHUNK: usize = 32;
 /// Hot launches shorter than this are timed many at once, in a graph: the time that the CPU takes to queue one,
 /// and the resolution of an event, are no longer small beside it.
 const SHORT_NS: u64 = 50_000;
+/// Runs that decide whether a candidate is short.
+const FIRST_RUNS: usize = 3;
 /// A graph is worth about this time.
 const GRAPH_NS: u64 = 200_000;
 /// Most launches of a graph.
@@ -25,12 +28,13 @@ const WARM_UP: Duration = Duration::from_millis(30);
 /// A candidate that can be launched.
 #[derive(Debug)]
 pub(super) struct Launchable {
+    /// Before the function: a graph of its launches goes first.
+    graph: Option<(Graph, u64)>,
     pub(super) function: Function,
     pub(super) launch: Launch,
     pub(super) parameters: Vec<u64>,
-    /// Its first time in nanoseconds.
+    /// The median of its first times in nanoseconds: whether it is short is decided once.
     first_ns: Option<u64>,
-    graph: Option<(Graph, u64)>,
 }
 
 impl Launchable {
@@ -85,14 +89,15 @@ impl Timer {
         self.warm_up(candidate, restore)?;
         let mut times = Vec::with_capacity(runs as usize);
         if candidate.first_ns.is_none() {
-            let first = self.singly(candidate, 1, restore)?;
-            candidate.first_ns = first.first().copied();
+            let first = self.singly(candidate, FIRST_RUNS, restore)?;
+            candidate.first_ns = median(&first);
             times.extend(first);
+            times.truncate(runs as usize);
         }
         let short = candidate.first_ns.is_some_and(|first| first < SHORT_NS);
         let grouped = short && self.flush.is_none() && restore.is_none();
-        if grouped && times.len() == 1 {
-            // Taken singly, it would not be of the same kind as those that follow.
+        if grouped {
+            // Taken singly, they would not be of the same kind as those that follow.
             times.clear();
         }
         while times.len() < runs as usize {

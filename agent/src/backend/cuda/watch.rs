@@ -8,6 +8,9 @@ use crate::nvml::Nvml;
 /// Clocks change in milliseconds: asking more often tells nothing new.
 const FRESH: Duration = Duration::from_millis(5);
 
+/// Where waiting did not help, it is not tried again for this time: it is the candidates' time that passes.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// The clocks of one card.
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -15,6 +18,8 @@ pub(super) struct Watch {
     uuid: String,
     max_mhz: u32,
     asked: Cell<Option<Instant>>,
+    /// When waiting last did not help.
+    gave_up: Cell<Option<Instant>>,
 }
 
 impl Watch {
@@ -23,7 +28,23 @@ impl Watch {
         let nvml = Nvml::open().ok()?;
         let card = nvml.card(uuid).ok()?;
         nvml.clock(&card.uuid).ok()?;
-        Some(Self { nvml, uuid: card.uuid, max_mhz: card.max_sm_clock_mhz, asked: Cell::new(None) })
+        Some(Self {
+            nvml,
+            uuid: card.uuid,
+            max_mhz: card.max_sm_clock_mhz,
+            asked: Cell::new(None),
+            gave_up: Cell::new(None),
+        })
+    }
+
+    /// Whether waiting for the clocks may help: not when it just did not.
+    pub(super) fn is_worth_waiting(&self) -> bool {
+        self.gave_up.get().is_none_or(|since| since.elapsed() > PATIENCE)
+    }
+
+    /// Waiting did not help.
+    pub(super) fn give_up(&self) {
+        self.gave_up.set(Some(Instant::now()));
     }
 
     /// Why the card is held back at this moment, if it is; none as well when that was asked just now.

@@ -39,8 +39,9 @@ impl Cpu {
     pub(super) async fn start(plan: &Plan, objects: &Path, worker: WorkerCommand) -> Result<Self, RunError> {
         if let Some(task) = plan.tasks.iter().find(|task| task.kernel.language != Language::C) {
             return Err(RunError::Spec(format!(
-                "kernel {:?} is in {:?}, and backend cpu runs C; use --backend cuda on a machine with a GPU",
-                task.kernel.name, task.kernel.language
+                "kernel {:?} is in CUDA, and backend cpu runs C; a job of CUDA kernels alone runs on a GPU (--backend \
+                 cuda), or from a recording (--backend replay)",
+                task.kernel.name
             )));
         }
         if let Some(violation) = memory::check(plan) {

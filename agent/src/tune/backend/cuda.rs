@@ -12,6 +12,7 @@ use fractune_tuner::task::{LaunchSizes, Task, TaskArgument};
 use futures::future;
 use tokio::sync::OnceCell;
 
+use super::card::{check_share, find_card, is_the_same, others};
 use super::worker::{self, Ready};
 use super::{Prepared, SHORTEST_COMPILE_LIMIT};
 use crate::backend::cuda::CHECKS;
@@ -19,7 +20,7 @@ use crate::compile::nvrtc::{Pool, Symbols};
 use crate::compile::{Artifact, CompileFailure, Unit};
 use crate::gate::Gate;
 use crate::mps::{GuardCommand, Mps, PIPE_DIRECTORY};
-use crate::nvml::{Card, Nvml, NvmlError};
+use crate::nvml::{Card, Nvml};
 use crate::process::allowed_cpus;
 use crate::tune::plan::{Plan, RunError};
 use crate::tune::socket;
@@ -55,6 +56,8 @@ impl GpuTarget {
     }
 }
 
+type Environment = Vec<(String, OsString)>;
+
 /// CUDA kernels on a GPU. A share under 100 is an MPS client's active thread percentage.
 #[derive(Debug)]
 pub struct Cuda {
@@ -83,15 +86,20 @@ impl Cuda {
     pub(super) async fn start(plan: &Plan, objects: &Path, target: &GpuTarget) -> Result<Self, RunError> {
         if let Some(task) = plan.tasks.iter().find(|task| task.kernel.language != Language::Cuda) {
             return Err(RunError::Spec(format!(
-                "kernel {:?} is in {:?}, and backend cuda runs CUDA; put it in a job of its own",
-                task.kernel.name, task.kernel.language
+                "kernel {:?} is in C, and backend cuda runs CUDA; give the kernels of each language a job of their own",
+                task.kernel.name
             )));
         }
+        let kernel = plan.tasks.first().map_or("", |task| task.kernel.name.as_str());
         let cpus =
             allowed_cpus().map_err(|error| RunError::Machine(format!("cannot read the CPU set: {error}")))?;
         // What the control group grants can be less than the CPUs that may be used.
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(cpus.len().max(1));
-        let nvml = Nvml::open().map_err(machine)?;
+        let nvml = Nvml::open().map_err(|error| {
+            RunError::Machine(format!(
+                "kernel {kernel:?} is in CUDA, and this machine has no GPU to run it on: {error}"
+            ))
+        })?;
         let card = find_card(&nvml, target.gpu.as_deref())?;
         let adopts = std::env::var_os(PIPE_DIRECTORY).is_some_and(|directory| !directory.is_empty());
         let claim = socket::claim_gpu(&card.uuid, adopts)?;
@@ -114,9 +122,17 @@ impl Cuda {
                 .map_err(|failure| RunError::Machine(failure.to_string().replacen("cannot compile: ", "", 1)))
         };
         let (compiler, mps) = future::join(compiler, mps).await;
+        let (compiler, mps) = match (compiler, mps) {
+            (Ok(compiler), Ok(mps)) => (compiler, mps),
+            (Err(error), Ok(Some(mps))) => {
+                mps.stop().await;
+                return Err(error);
+            }
+            (Err(error), _) | (_, Err(error)) => return Err(error),
+        };
         let mut cuda = Self {
-            compiler: compiler?,
-            mps: mps?,
+            compiler,
+            mps,
             card,
             cpus,
             threads,
@@ -127,10 +143,19 @@ impl Cuda {
             notes,
             _claim: claim,
         };
-        cuda.check_versions()?;
-        cuda.read_back(plan).await?;
-        cuda.check_memory(plan)?;
-        Ok(cuda)
+        match cuda.get_ready(plan).await {
+            Ok(()) => Ok(cuda),
+            Err(error) => {
+                cuda.stop().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn get_ready(&mut self, plan: &Plan) -> Result<(), RunError> {
+        self.check_versions()?;
+        self.read_back(plan).await?;
+        self.check_memory(plan)
     }
 
     /// A CUBIN runs on a driver of the same major version, or of a later one.
@@ -160,8 +185,12 @@ impl Cuda {
         let mut shares: Vec<u8> = plan.shares.iter().copied().chain([100]).collect();
         shares.sort_unstable();
         shares.dedup();
-        let found = future::try_join_all(shares.iter().map(|&share| self.open(share))).await?;
-        self.units = found.last().map_or(0, |whole| whole.units);
+        let opening = shares.iter().map(|&share| self.open(share, self.environment(share)));
+        let found = future::try_join_all(opening).await?;
+        // A daemon of others may hold every client to less than the whole.
+        let whole =
+            if self.mps.as_ref().is_some_and(|mps| !mps.private()) { self.open_bare().await } else { None };
+        self.units = whole.or(found.last().map(|whole| whole.units)).unwrap_or(0);
         for (&share, ready) in shares.iter().zip(&found) {
             check_share(share, ready, self.units)?;
         }
@@ -172,7 +201,7 @@ impl Cuda {
     }
 
     /// A worker that only opens the GPU.
-    async fn open(&self, share: u8) -> Result<WorkerReady, RunError> {
+    async fn open(&self, share: u8, environment: Environment) -> Result<WorkerReady, RunError> {
         let init = Init {
             protocol: protocol::VERSION,
             seed: 0,
@@ -186,7 +215,7 @@ impl Cuda {
         };
         let started = Instant::now();
         loop {
-            match Worker::start(&self.worker, &init, &self.environment(share), OPEN).await {
+            match Worker::start(&self.worker, &init, &environment, OPEN).await {
                 Ok(worker) => {
                     let ready = worker.ready().clone();
                     worker.stop().await;
@@ -198,6 +227,13 @@ impl Cuda {
                 Err(error) => return Err(RunError::Machine(format!("GPU {}: {error}", self.card.uuid))),
             }
         }
+    }
+
+    /// The GPU's SMs as a process without MPS sees them; none where there may be no such process.
+    async fn open_bare(&self) -> Option<u32> {
+        let nowhere = (PIPE_DIRECTORY.into(), "/nonexistent".into());
+        let environment = self.bare_environment().into_iter().chain([nowhere]).collect();
+        self.open(100, environment).await.ok().map(|ready| ready.units)
     }
 
     fn check_memory(&self, plan: &Plan) -> Result<(), RunError> {
@@ -330,10 +366,11 @@ impl Cuda {
             let worker = worker::start(&self.worker, &init, &self.environment(share), ready).await?;
             // Never at a share that is not the one asked for. A client that comes while the daemon or its
             // server is gone runs without MPS, and says nothing.
-            let (got, expected) = (worker.ready().units, self.found.get(&share).map(|ready| ready.units));
-            if Some(got) == expected {
+            let (got, expected) = (worker.ready(), self.found.get(&share));
+            if expected.is_some_and(|expected| is_the_same(got, expected)) {
                 return Ok(worker);
             }
+            let (got, expected) = (got.units, expected.map(|ready| ready.units));
             worker.stop().await;
             if started.elapsed() > OPEN {
                 let expected = expected.unwrap_or(0);
@@ -354,25 +391,37 @@ impl Cuda {
         tokio::time::sleep(RETRY_AFTER).await;
     }
 
-    fn environment(&self, share: u8) -> Vec<(String, OsString)> {
-        let own = match &self.mps {
-            Some(mps) => mps.client_environment(u32::from(share)),
-            None => vec![("CUDA_VISIBLE_DEVICES".into(), self.card.uuid.clone().into())],
-        };
+    /// What a worker at a share sees of the environment.
+    fn environment(&self, share: u8) -> Environment {
+        let mut environment = self.bare_environment();
+        if let Some(mps) = &self.mps {
+            environment.extend(mps.client_environment(u32::from(share)));
+        }
+        environment
+    }
+
+    fn bare_environment(&self) -> Environment {
         let libraries = std::env::var_os("LD_LIBRARY_PATH").map(|path| ("LD_LIBRARY_PATH".into(), path));
-        own.into_iter().chain(libraries).collect()
+        let card = ("CUDA_VISIBLE_DEVICES".into(), self.card.uuid.clone().into());
+        [card].into_iter().chain(libraries).collect()
     }
 
     /// Takes a worker's kernels off the GPU. Killing an MPS client in the middle of a kernel can harm others.
-    pub(super) async fn release(&self, worker: u32) {
-        let Some(mps) = &self.mps else { return };
+    /// False if no server knows the worker: its server has died, and it waits in vain.
+    pub(super) async fn release(&self, worker: u32) -> bool {
+        let Some(mps) = &self.mps else { return true };
         let terminate = async {
+            let mut known = false;
             for server in mps.servers().await.unwrap_or_default() {
-                // Where it cannot be done, killing is what remains.
-                let _ = mps.terminate_client(server, worker).await;
+                if mps.clients(server).await.unwrap_or_default().contains(&worker) {
+                    known = true;
+                    // Where it cannot be done, killing is what remains.
+                    let _ = mps.terminate_client(server, worker).await;
+                }
             }
+            known
         };
-        let _ = tokio::time::timeout(TERMINATION, terminate).await;
+        tokio::time::timeout(TERMINATION, terminate).await.unwrap_or(false)
     }
 
     pub(super) async fn stop(self) {
@@ -382,77 +431,6 @@ impl Cuda {
     }
 }
 
-/// The chosen card, if it can be used.
-fn find_card(nvml: &Nvml, selector: Option<&str>) -> Result<Card, RunError> {
-    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
-    let first = visible.as_deref().and_then(|list| list.split(',').next()).map(str::trim);
-    let card = nvml.card(selector.or(first.filter(|first| !first.is_empty())).unwrap_or("0"));
-    let card = card.map_err(|error| match (&error, selector) {
-        (NvmlError::NoSuchCard { .. } | NvmlError::Ambiguous { .. }, None) => RunError::Machine(format!(
-            "no GPU to tune on: {error} (CUDA_VISIBLE_DEVICES={})",
-            visible.as_deref().unwrap_or("")
-        )),
-        _ => machine(error),
-    })?;
-    if card.mig {
-        return Err(RunError::Machine(format!(
-            "GPU {} ({}) is split by MIG, where MPS shares are shares of an instance; tune on a GPU without MIG",
-            card.index, card.product
-        )));
-    }
-    Ok(card)
-}
-
-/// Who else uses the card, in sentences.
-fn others(nvml: &Nvml, card: &Card) -> Vec<String> {
-    let processes = nvml.other_processes(&card.uuid, &[std::process::id()]).unwrap_or_default();
-    let busy = nvml.utilisation_percent(&card.uuid).unwrap_or(0);
-    if processes.is_empty() && busy == 0 {
-        return Vec::new();
-    }
-    let names: Vec<String> = processes
-        .iter()
-        .map(|process| {
-            let program = process.program.as_deref().and_then(|program| program.rsplit('/').next());
-            format!("{} (pid {})", program.unwrap_or("unknown"), process.pid)
-        })
-        .collect();
-    let who =
-        if names.is_empty() { "processes that the driver does not name".into() } else { names.join(", ") };
-    vec![format!(
-        "the GPU was used by others when the run began ({busy} % busy): {who}; times may be longer than alone"
-    )]
-}
-
-/// Whether a share is what was asked for. MPS rounds to whole groups of SMs, and gives no less than a few.
-fn check_share(share: u8, ready: &WorkerReady, whole: u32) -> Result<(), RunError> {
-    let asked = f64::from(whole) * f64::from(share) / 100.0;
-    let got = ready.units;
-    if share < 100 && !ready.gpu.as_ref().is_some_and(|gpu| gpu.mps) {
-        return Err(RunError::Machine(format!(
-            "share {share} % needs MPS, and the worker did not reach its daemon: check that the daemon runs as \
-             this user and that CUDA_MPS_PIPE_DIRECTORY names its folder"
-        )));
-    }
-    if f64::from(got) > asked.ceil() {
-        // The smallest share whose SMs, rounded up, are as many as MPS gives at least.
-        let smallest =
-            (1..=100).find(|&s| (f64::from(whole) * f64::from(s) / 100.0).ceil() >= f64::from(got));
-        let smallest: i32 = smallest.unwrap_or(100);
-        return Err(RunError::Machine(format!(
-            "share {share} % of {whole} SMs is {asked:.1}, and MPS gives {got} at least; the smallest share \
-             here is {smallest}"
-        )));
-    }
-    if f64::from(got) < asked * 0.8 {
-        return Err(RunError::Machine(format!(
-            "share {share} % of {whole} SMs is {asked:.1}, and MPS gives only {got}: its daemon, or the slot of \
-             this pod, has a smaller limit"
-        )));
-    }
-    Ok(())
-}
-
 /// Names of the variables that stand for buffers.
 fn variables(task: &Task) -> Vec<String> {
     let symbol = |argument: &TaskArgument| match argument {
@@ -460,42 +438,4 @@ fn variables(task: &Task) -> Vec<String> {
         TaskArgument::Scalar { .. } => None,
     };
     task.arguments.iter().filter_map(symbol).collect()
-}
-
-fn machine(error: impl std::fmt::Display) -> RunError {
-    RunError::Machine(error.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use crate::worker::protocol::GpuReady;
-
-    use super::*;
-
-    fn read_back(units: u32, mps: bool) -> WorkerReady {
-        let gpu = GpuReady { uuid: String::new(), mps, compute_capability: [9, 0], free_memory_bytes: 0 };
-        WorkerReady { protocol: 2, product: String::new(), units, gpu: Some(gpu), notes: Vec::new() }
-    }
-
-    #[test]
-    fn the_shares_that_an_h100_was_seen_to_give_are_taken() {
-        for (share, units) in [(100, 132), (75, 98), (50, 66), (25, 32), (13, 16), (10, 12), (6, 8)] {
-            assert!(check_share(share, &read_back(units, true), 132).is_ok(), "{share}");
-        }
-    }
-
-    #[test]
-    fn a_share_below_the_floor_is_refused_with_the_smallest_that_works() {
-        let refused = check_share(3, &read_back(8, true), 132).unwrap_err().to_string();
-        assert!(refused.contains("MPS gives 8 at least; the smallest share here is 6"), "{refused}");
-    }
-
-    #[test]
-    fn a_share_is_never_measured_at_full_size_or_below_its_own() {
-        let refused = check_share(25, &read_back(132, false), 132).unwrap_err().to_string();
-        assert!(refused.contains("needs MPS"), "{refused}");
-        let refused = check_share(50, &read_back(32, true), 132).unwrap_err().to_string();
-        assert!(refused.contains("only 32"), "{refused}");
-        assert!(check_share(100, &read_back(132, false), 132).is_ok());
-    }
 }

@@ -1,5 +1,6 @@
 //! What a run tunes on: the machine's CPUs, a GPU, or a recording.
 
+mod card;
 mod cpu;
 mod cuda;
 mod worker;
@@ -205,10 +206,17 @@ impl Backend {
         }
     }
 
-    /// Gets a worker's hanging candidate off the device before the worker is killed.
-    pub(super) async fn release(&self, worker: u32) {
-        if let Backend::Cuda(cuda) = self {
-            cuda.release(worker).await;
+    /// Whether others may measure on the device at the same time as this share.
+    pub(super) fn has_neighbours(&self, share: u8) -> bool {
+        matches!(self, Backend::Cuda(_)) && share < 100
+    }
+
+    /// Gets a worker's hanging candidate off the device before the worker is killed. False if it is not the
+    /// candidate that hangs: the worker had lost its device.
+    pub(super) async fn release(&self, worker: u32) -> bool {
+        match self {
+            Backend::Cuda(cuda) => cuda.release(worker).await,
+            Backend::Cpu(_) | Backend::Replay(_) => true,
         }
     }
 }

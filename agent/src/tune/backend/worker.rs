@@ -73,6 +73,9 @@ enum StartError {
 }
 
 fn reference_failed(task: &Task, failure: &Failure) -> RunError {
+    if let Failure::Lost { message } = failure {
+        return RunError::Machine(format!("{}: the device is lost again and again: {message}", task.name()));
+    }
     let way_out = match failure {
         Failure::TimedOut { .. } => "; make it faster, or the problem's sizes smaller",
         _ => "",

@@ -1,134 +1,105 @@
-//! Auto: spread out first, then search around the best of every target.
+//! Auto: learn what makes a configuration fast, and ask where most may be gained.
 //!
-//! A trial is expensive (a compilation and a measurement), a step of this search is not. So each step
-//! ranks all untried neighbours of the best few configurations by what the effects of single parameters
-//! predict, and takes the most promising, with some luck. The targets take turns, so that a configuration
-//! that is good at one share only is found as well; one in seven trials explores at random.
+//! A trial costs a compilation and device time, a thought here costs milliseconds. So each batch is chosen
+//! by models of every target (share) over a pool of untried configurations: neighbours of the best, and
+//! random ones. While trials are few, the model is a Gaussian process, which makes most of little; later it
+//! is a forest of extremely randomised trees, which stays cheap and takes landscapes as they are. A pool
+//! member is worth the sum over the targets of what it may improve there, so that one trial serves them all.
+//!
+//! What is learnt is not time but speed, as a fraction of the best speed seen at that target: a failure is
+//! simply speed 0, and how slow a slow configuration is does not matter. `docs/search.md` has the
+//! measurements behind every constant here.
 
-mod effects;
+mod acquisition;
+mod features;
+mod gaussian;
+mod trees;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::permutation::Permutation;
+use super::untried::Untried;
 use super::{Observation, Points, Search};
-use effects::Effects;
+use acquisition::{Candidates, by_forests, by_processes};
+use features::Features;
+use gaussian::{Kernel, Process};
+use trees::{Forest, Growth, Table};
 
-/// Space-filling trials at the start, the default counted.
-const OPENING: usize = 20;
-/// Random points of which the farthest from all others is taken in the opening.
-const CANDIDATES: usize = 8;
-/// Share of the trials that explore at random.
-const EXPLORE: f64 = 0.15;
-/// Best configurations of each target whose neighbours are tried.
-const ELITES: usize = 5;
-/// Scale of the luck in the ranking, in logarithm of time.
-const LUCK: f64 = 0.05;
-/// Of the points two steps away from one elite, no more than this are ranked.
-const SECOND_STEPS: usize = 2000;
+/// Random configurations of which the one farthest from all others is taken while nothing is known.
+const OPENING_CANDIDATES: usize = 16;
+/// Trials up to which the Gaussian process chooses alone, and up to which it chooses one half.
+const PROCESS_ALONE: usize = 50;
+const PROCESS_UNTIL: usize = 100;
+/// Random configurations in the pool.
+const POOL: usize = 2000;
+/// Best configurations of each target whose neighbours are in the pool.
+const ELITES: usize = 8;
+/// Speed that is assumed where a configuration was too slow at one target to be measured at another.
+const SKIPPED: f64 = 0.2;
+/// Steps of the kernel's fit, from where the last fit ended.
+const FIT_STEPS: i32 = 15;
+const TREES: usize = 64;
+/// A node of a tree with fewer trials is not cut.
+const LEAST_CUT: usize = 3;
 
 pub(super) struct Auto {
-    points: Arc<dyn Points + Send + Sync>,
+    features: Features,
     rng: ChaCha8Rng,
-    /// The order of exploration; it also finds what is left at the end.
-    order: Permutation,
-    cursor: usize,
-    first: Option<usize>,
+    untried: Untried,
     targets: usize,
-    /// The target whose turn it is.
-    turn: usize,
-    /// Asked or told. Only asked for membership: its order is not that of the elements.
-    tried: HashSet<usize>,
-    /// Points asked in the opening, to keep away from.
-    opening: Vec<Vec<u16>>,
+    /// Points asked, to keep away from while nothing is known.
+    asked: Vec<Vec<u16>>,
+    /// Asked, and not told yet.
+    pending: BTreeSet<usize>,
     told: BTreeMap<usize, Told>,
+    kernels: Vec<Kernel>,
 }
 
 /// What is known of a tried configuration.
 #[derive(Clone, Debug)]
 struct Told {
     point: Vec<u16>,
-    /// Logarithm of the time, by target.
-    log_times: Vec<Option<f64>>,
+    /// Time in nanoseconds, by target.
+    times: Vec<Option<u64>>,
 }
 
 impl Told {
-    fn new(point: Vec<u16>, times_ns: &[Option<u64>]) -> Self {
-        let log_times = times_ns.iter().map(|time| time.map(|ns| (ns.max(1) as f64).ln())).collect();
-        Self { point, log_times }
-    }
-
-    fn log_time(&self, target: usize) -> Option<f64> {
-        self.log_times.get(target).copied().flatten()
-    }
-
-    fn failed(&self) -> bool {
-        self.log_times.iter().all(Option::is_none)
+    fn time(&self, target: usize) -> Option<u64> {
+        self.times.get(target).copied().flatten()
     }
 }
 
 impl Auto {
     pub(super) fn new(
         points: Arc<dyn Points + Send + Sync>,
-        first: usize,
+        first: &[usize],
         targets: usize,
         seed: u64,
     ) -> Self {
-        let len = points.len();
+        let features = Features::of(&*points);
         Self {
             rng: ChaCha8Rng::seed_from_u64(seed),
-            order: Permutation::new(len, seed.wrapping_add(1)),
-            cursor: 0,
-            first: (first < len).then_some(first),
+            untried: Untried::new(points, first, seed),
             targets: targets.max(1),
-            turn: 0,
-            tried: HashSet::new(),
-            opening: Vec::new(),
+            asked: Vec::new(),
+            pending: BTreeSet::new(),
             told: BTreeMap::new(),
-            points,
+            kernels: vec![Kernel::new(features.width()); targets.max(1)],
+            features,
         }
     }
 
-    /// A random untried configuration; none when all are tried.
-    fn explore(&mut self) -> Option<usize> {
-        loop {
-            let index = self.order.at(self.cursor)?;
-            self.cursor += 1;
-            if !self.tried.contains(&index) {
-                return Some(index);
-            }
-        }
-    }
-
-    /// The default, then of a few random configurations the one farthest from all that were asked.
+    /// Of a few random configurations the one farthest from all that were asked.
     fn open(&mut self) -> Option<usize> {
-        let index = match self.first.take().filter(|first| !self.tried.contains(first)) {
-            Some(first) => first,
-            None => match self.farthest_of_a_few() {
-                Some(index) => index,
-                None => self.explore()?,
-            },
-        };
-        self.opening.push(self.points.point(index));
-        Some(index)
-    }
-
-    fn farthest_of_a_few(&mut self) -> Option<usize> {
-        let len = self.points.len() as u64;
-        if len == 0 {
-            return None;
-        }
-        let mut best: Option<(usize, usize)> = None;
-        for _ in 0..CANDIDATES {
-            let index = self.rng.random_range(0..len) as usize;
-            if self.tried.contains(&index) {
-                continue;
-            }
-            let point = self.points.point(index);
-            let distance = self.opening.iter().map(|other| differing(&point, other)).min().unwrap_or(0);
+        let mut best: Option<(f64, usize)> = None;
+        for _ in 0..OPENING_CANDIDATES {
+            let Some(index) = self.untried.draw(&mut self.rng) else { break };
+            let point = self.untried.points().point(index);
+            let distances = self.asked.iter().map(|other| self.features.distance(&point, other));
+            let distance = distances.fold(f64::INFINITY, f64::min);
             if best.is_none_or(|(farthest, _)| distance > farthest) {
                 best = Some((distance, index));
             }
@@ -136,72 +107,96 @@ impl Auto {
         best.map(|(_, index)| index)
     }
 
-    /// Untried configurations near the best of a target, the most promising last.
-    fn promising(&mut self, target: usize, wanted: usize) -> Vec<usize> {
-        let elites = self.elites(target);
-        let effects = Effects::learn(&self.told.values(), target);
-        let mut ranked = BTreeMap::new();
-        for &(time, index) in &elites {
-            self.rank(&mut ranked, &effects, (time, index), self.points.neighbours(index));
-        }
-        if ranked.len() < wanted {
-            for &(time, index) in &elites {
-                let steps = self.points.neighbours(index);
-                let second: Vec<usize> =
-                    steps.iter().flat_map(|&step| self.points.neighbours(step)).take(SECOND_STEPS).collect();
-                self.rank(&mut ranked, &effects, (time, index), second);
-                if ranked.len() >= SECOND_STEPS {
-                    break;
-                }
-            }
-        }
-        let mut ranked: Vec<(f64, usize)> = ranked
-            .into_iter()
-            .map(|(index, predicted)| (predicted - LUCK * gumbel(&mut self.rng), index))
-            .collect();
-        ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then(b.1.cmp(&a.1)));
-        ranked.into_iter().map(|(_, index)| index).collect()
-    }
-
-    /// Predicts the times of the untried ones among `candidates` from that of a known configuration; where
-    /// several predict, the most hopeful counts.
-    fn rank(
-        &self,
-        ranked: &mut BTreeMap<usize, f64>,
-        effects: &Effects,
-        (time, from): (f64, usize),
-        candidates: Vec<usize>,
-    ) {
-        let Some(from) = self.told.get(&from) else { return };
-        for index in candidates.into_iter().filter(|index| !self.tried.contains(index)) {
-            let predicted = time + effects.difference(&self.points.point(index), &from.point);
-            ranked.entry(index).and_modify(|known| *known = known.min(predicted)).or_insert(predicted);
-        }
-    }
-
-    /// The best configurations of a target and their times, fastest first.
-    fn elites(&self, target: usize) -> Vec<(f64, usize)> {
-        let mut timed: Vec<(f64, usize)> =
-            self.told.iter().filter_map(|(&index, told)| Some((told.log_time(target)?, index))).collect();
-        timed.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        timed.truncate(ELITES);
+    /// The fastest configurations at a target, fastest first.
+    fn elites(&self, target: usize, count: usize) -> Vec<(u64, usize)> {
+        let timed = self.told.iter().filter_map(|(&index, told)| Some((told.time(target)?, index)));
+        let mut timed: Vec<(u64, usize)> = timed.collect();
+        timed.sort_unstable();
+        timed.truncate(count);
         timed
     }
 
-    /// One configuration near the best of the target whose turn it is.
-    fn exploit(&mut self, pools: &mut BTreeMap<usize, Vec<usize>>, wanted: usize) -> Option<usize> {
-        let target = self.turn % self.targets;
-        self.turn += 1;
-        let mut pool = match pools.remove(&target) {
-            Some(pool) => pool,
-            None => self.promising(target, wanted),
-        };
-        let mut chosen = None;
-        while chosen.is_none() {
-            let Some(index) = pool.pop() else { break };
-            chosen = (!self.tried.contains(&index)).then_some(index);
+    /// What may be asked: everything where that is little, else a choice.
+    fn pool(&mut self) -> Vec<usize> {
+        let len = self.untried.points().len();
+        if len <= POOL {
+            return (0..len).filter(|&index| self.untried.contains(index)).collect();
         }
-        pools.insert(target, pool);
+        let mut pool = BTreeSet::new();
+        for target in 0..self.targets {
+            for (_, index) in self.elites(target, ELITES) {
+                pool.extend(self.untried.neighbours(index));
+            }
+        }
+        for _ in 0..POOL {
+            pool.extend(self.untried.draw(&mut self.rng));
+        }
+        pool.into_iter().collect()
+    }
+
+    /// Speed of each trial at a target, negative, so that less is better.
+    fn slowness(&self, target: usize) -> Vec<f64> {
+        let best = self.elites(target, 1).first().map_or(1, |&(time, _)| time.max(1)) as f64;
+        let slowness = |told: &Told| match told.time(target) {
+            Some(time) => -best / time.max(1) as f64,
+            None if told.times.iter().any(Option::is_some) => -SKIPPED,
+            None => 0.0,
+        };
+        self.told.values().map(slowness).collect()
+    }
+
+    fn known(&self) -> Table {
+        let mut table = Table::new(self.features.width());
+        for told in self.told.values() {
+            self.features.push_row(&told.point, &mut table.cells);
+        }
+        table
+    }
+
+    /// The configurations that promise most, by what is known.
+    fn promising(&mut self, n: usize) -> Vec<usize> {
+        let known = self.known();
+        let mut indices: Vec<usize> = self.pending.iter().copied().collect();
+        indices.extend(self.pool());
+        let mut rows = Table::new(self.features.width());
+        for &index in &indices {
+            self.features.push_row(&self.untried.points().point(index), &mut rows.cells);
+        }
+        let mut pool = Candidates::new(indices, self.pending.len(), rows);
+        let slowness: Vec<Vec<f64>> = (0..self.targets).map(|target| self.slowness(target)).collect();
+        let by_process = match self.told.len() {
+            ..PROCESS_ALONE => n,
+            PROCESS_ALONE..PROCESS_UNTIL => n.div_ceil(2),
+            _ => 0,
+        };
+        let mut chosen = Vec::new();
+        if by_process > 0 {
+            let fit = |(slowness, kernel): (&Vec<f64>, &mut Kernel)| {
+                Process::fit(&known, slowness, kernel, FIT_STEPS)
+            };
+            let processes: Vec<Process> = slowness.iter().zip(&mut self.kernels).map(fit).collect();
+            chosen.extend(by_processes(&processes, &mut pool, by_process));
+        }
+        if chosen.len() < n {
+            let features = self.features.width().div_ceil(3).max(1);
+            let growth = Growth { trees: TREES, features, least_cut: LEAST_CUT };
+            let grow = |slowness: &Vec<f64>| Forest::grow(&known, slowness, growth, &mut self.rng);
+            let forests: Vec<Forest> = slowness.iter().map(grow).collect();
+            chosen.extend(by_forests(&forests, &mut pool, n - by_process, &mut self.rng));
+        }
+        chosen
+    }
+
+    fn choose(&mut self, n: usize) -> Vec<usize> {
+        if let Some(first) = self.untried.take_first() {
+            return vec![first];
+        }
+        let model = !self.told.is_empty() && self.features.width() > 0;
+        let mut chosen = if model { self.promising(n) } else { self.open().into_iter().collect() };
+        chosen.retain(|&index| self.untried.take(index));
+        if chosen.is_empty() {
+            chosen.extend(self.untried.take_any());
+        }
         chosen
     }
 }
@@ -209,39 +204,25 @@ impl Auto {
 impl Search for Auto {
     fn ask(&mut self, n: usize) -> Vec<usize> {
         let mut asked = Vec::new();
-        let mut pools = BTreeMap::new();
         while asked.len() < n {
-            let choice = if self.opening.len() < OPENING || self.told.is_empty() {
-                self.open()
-            } else if self.rng.random_bool(EXPLORE) {
-                self.explore()
-            } else {
-                self.exploit(&mut pools, n).or_else(|| self.explore())
-            };
-            let Some(index) = choice else { break };
-            self.tried.insert(index);
-            asked.push(index);
+            let chosen = self.choose(n - asked.len());
+            if chosen.is_empty() {
+                break;
+            }
+            self.pending.extend(&chosen);
+            self.asked.extend(chosen.iter().map(|&index| self.untried.points().point(index)));
+            asked.extend(chosen);
         }
         asked
     }
 
     fn tell(&mut self, index: usize, observation: &Observation) {
-        if index >= self.points.len() {
+        if index >= self.untried.points().len() {
             return;
         }
-        self.tried.insert(index);
-        self.told.insert(index, Told::new(self.points.point(index), &observation.times_ns));
+        self.untried.take(index);
+        self.pending.remove(&index);
+        let point = self.untried.points().point(index);
+        self.told.insert(index, Told { point, times: observation.times_ns.clone() });
     }
-}
-
-/// Parameters in which two points differ.
-fn differing(a: &[u16], b: &[u16]) -> usize {
-    a.iter().zip(b).filter(|(a, b)| a != b).count()
-}
-
-/// A sample of the Gumbel distribution: added to scores, it makes the best of them a draw in proportion to
-/// the scores' exponentials.
-fn gumbel(rng: &mut ChaCha8Rng) -> f64 {
-    let uniform: f64 = rng.random_range(f64::EPSILON..1.0);
-    -(-uniform.ln()).ln()
 }

@@ -1,11 +1,15 @@
 //! NVRTC, CUDA's run-time compiler: found, loaded and called.
+//!
+//! Its functions are taken from the library that was found. The bindings of cudarc would ask the loader for a
+//! library by name, and may get another one than the user named.
 #![expect(unsafe_code, reason = "loads NVRTC and calls it")]
 
-use std::ffi::{CStr, CString, c_char};
+mod functions;
+
+use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
-use cudarc::nvrtc::result;
-use cudarc::nvrtc::sys::{self, nvrtcResult};
+use functions::Functions;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 
 /// Names NVRTC's library, or the folder that it lies in.
@@ -50,6 +54,7 @@ pub enum NvrtcError {
 /// The loaded compiler.
 #[derive(Debug)]
 pub struct Nvrtc {
+    functions: Functions,
     library: String,
     version: (i32, i32),
     includes: Vec<PathBuf>,
@@ -88,14 +93,11 @@ impl Nvrtc {
     /// # Errors
     /// [`NvrtcError`]: not found, or of no use.
     pub fn load() -> Result<Self, NvrtcError> {
-        let (library, folder) = find()?;
-        let (mut major, mut minor) = (0, 0);
-        // SAFETY: the library has been loaded, so that the bindings find it; the pointers are to locals.
-        let answer = unsafe { sys::nvrtcVersion(&raw mut major, &raw mut minor) };
-        if answer != nvrtcResult::NVRTC_SUCCESS {
-            return Err(NvrtcError::Broken { library, reason: format!("{answer:?}") });
-        }
-        Ok(Self { library, version: (major, minor), includes: includes(folder.as_deref()) })
+        let Found { loaded, library, folder } = find()?;
+        let broken = |reason: String| NvrtcError::Broken { library: library.clone(), reason };
+        let functions = Functions::of(loaded).map_err(|error| broken(error.to_string()))?;
+        let version = functions.version().map_err(broken)?;
+        Ok(Self { functions, version, includes: includes(folder.as_deref()), library })
     }
 
     /// Major and minor version, such as 13 and 0.
@@ -121,93 +123,85 @@ impl Nvrtc {
     /// # Errors
     /// The compiler's words.
     pub fn compile(&self, program: &Program<'_>) -> Result<Compiled, String> {
-        let (source, name) = (c_string(program.source)?, c_string(program.name)?);
-        let handle = Handle(result::create_program(&source, Some(&name)).map_err(|e| e.to_string())?);
-        let expressions: Vec<CString> = std::iter::once(program.entry)
-            .chain(program.variables.iter().map(String::as_str))
-            // A variable's name stands for its address, and `&` says so.
-            .enumerate()
-            .map(|(i, text)| c_string(&if i == 0 { text.to_string() } else { format!("&{text}") }))
+        let handle = self.functions.program(&c_string(program.source)?, &c_string(program.name)?)?;
+        // A variable's name stands for its address, and `&` says so.
+        let addresses = program.variables.iter().map(|name| format!("&{name}"));
+        let expressions: Vec<CString> = std::iter::once(program.entry.to_string())
+            .chain(addresses)
+            .map(|text| c_string(&text))
             .collect::<Result<_, _>>()?;
         for expression in &expressions {
-            // SAFETY: the program lives, and the text outlives the call.
-            let added = unsafe { sys::nvrtcAddNameExpression(handle.0, expression.as_ptr()) };
-            succeeded(added)?;
+            handle.add(expression)?;
         }
         let includes = self.includes.iter().map(|folder| format!("--include-path={}", folder.display()));
-        let options: Vec<String> = program.options.iter().cloned().chain(includes).collect();
-        if let Some(option) = options.iter().find(|option| option.contains('\0')) {
-            return Err(format!("the option {option:?} has a zero byte in it"));
-        }
-        // SAFETY: the program lives.
-        if let Err(error) = unsafe { result::compile_program(handle.0, &options) } {
-            let log = handle.log();
-            return Err(if log.trim().is_empty() { error.to_string() } else { log });
-        }
+        let options = program.options.iter().cloned().chain(includes).map(|option| c_string(&option));
+        handle.compile(&options.collect::<Result<Vec<_>, _>>()?)?;
         let mut names = expressions.iter().map(|expression| handle.lowered(expression));
         let entry = names.next().unwrap_or_else(|| Err("no entry point was asked for".into()))?;
         Ok(Compiled { image: handle.image()?, entry, variables: names.collect::<Result<_, _>>()? })
     }
 }
 
-/// The library that is loaded now, and its folder if it is known.
-fn find() -> Result<(String, Option<PathBuf>), NvrtcError> {
+/// A library that has been loaded.
+struct Found {
+    loaded: Library,
+    /// Its path, or its name where the loader found it.
+    library: String,
+    folder: Option<PathBuf>,
+}
+
+fn find() -> Result<Found, NvrtcError> {
     if let Some(named) = std::env::var_os(VARIABLE).filter(|value| !value.is_empty()) {
         let path = PathBuf::from(named);
         let shown = path.display().to_string();
-        let files =
-            if path.is_dir() { NAMES.map(|name| path.join(name)).to_vec() } else { vec![path.clone()] };
+        let is_folder = path.is_dir();
+        let files = if is_folder { NAMES.map(|name| path.join(name)).to_vec() } else { vec![path] };
         let Some(file) = files.into_iter().find(|file| file.exists()) else {
-            return Err(NvrtcError::Named { path: shown, reason: "there is no libnvrtc.so in it".into() });
+            let reason =
+                if is_folder { "there is no libnvrtc.so in it" } else { "there is no such file or folder" };
+            return Err(NvrtcError::Named { path: shown, reason: reason.into() });
         };
-        open(&file).map_err(|reason| NvrtcError::Named { path: shown, reason })?;
-        return Ok((file.display().to_string(), file.parent().map(Path::to_path_buf)));
+        return open(&file).map_err(|reason| NvrtcError::Named { path: shown, reason });
     }
-    if let Some(name) = NAMES.iter().find(|name| open_one(Path::new(name)).is_ok()) {
-        let folder = loaded_from(name);
-        if let Some(folder) = &folder {
-            open_builtins(folder);
+    for name in NAMES {
+        if let Ok(loaded) = open_one(Path::new(name)) {
+            let folder = loaded_from(name);
+            if let Some(folder) = &folder {
+                open_builtins(folder);
+            }
+            return Ok(Found { loaded, library: name.to_string(), folder });
         }
-        return Ok(((*name).to_string(), folder));
     }
     let folders = folders();
     let files = folders.iter().flat_map(|folder| NAMES.map(|name| folder.join(name)));
-    for file in files.filter(|file| file.exists()) {
-        if open(&file).is_ok() {
-            return Ok((file.display().to_string(), file.parent().map(Path::to_path_buf)));
-        }
-    }
-    let places: Vec<_> = folders.iter().map(|folder| folder.display().to_string()).collect();
-    Err(NvrtcError::NotFound { places: places.join(", ") })
+    let found = files.filter(|file| file.exists()).find_map(|file| open(&file).ok());
+    let places = || folders.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(", ");
+    found.ok_or_else(|| NvrtcError::NotFound { places: places() })
 }
 
-/// Loads NVRTC from a file. The bindings ask for it by name, and get this one.
-fn open(file: &Path) -> Result<(), String> {
-    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+/// Loads NVRTC from a file.
+fn open(file: &Path) -> Result<Found, String> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).map(Path::to_path_buf);
+    if let Some(folder) = &folder {
         open_builtins(folder);
     }
-    open_one(file)
+    Ok(Found { loaded: open_one(file)?, library: file.display().to_string(), folder })
 }
 
-/// Loads NVRTC's builtins, which it asks for by name when it first compiles: too late for a process that may
-/// not read the folder any more.
+/// Loads NVRTC's builtins for good, which it asks for by name when it first compiles: too late for a process
+/// that may not read the folder any more.
 fn open_builtins(folder: &Path) {
     for builtins in matching(folder, "libnvrtc-builtins.so") {
         // NVRTC says it if one that it needs does not load.
-        let _ = open_one(&builtins);
+        if let Ok(loaded) = open_one(&builtins) {
+            std::mem::forget(loaded);
+        }
     }
 }
 
-/// Loads a library for good.
-fn open_one(file: &Path) -> Result<(), String> {
+fn open_one(file: &Path) -> Result<Library, String> {
     // SAFETY: runs the library's initialisers, which is what using NVRTC means.
-    match unsafe { Library::open(Some(file), RTLD_NOW | RTLD_GLOBAL) } {
-        Ok(library) => {
-            std::mem::forget(library);
-            Ok(())
-        }
-        Err(error) => Err(error.to_string()),
-    }
+    unsafe { Library::open(Some(file), RTLD_NOW | RTLD_GLOBAL) }.map_err(|error| error.to_string())
 }
 
 /// The folder that a library of this name was loaded from, as the kernel tells.
@@ -279,50 +273,4 @@ fn includes(folder: Option<&Path>) -> Vec<PathBuf> {
 
 fn c_string(text: &str) -> Result<CString, String> {
     CString::new(text).map_err(|_| "the source, or a name, has a zero byte in it".to_string())
-}
-
-fn succeeded(answer: nvrtcResult) -> Result<(), String> {
-    answer.result().map_err(|error| error.to_string())
-}
-
-/// A program, destroyed when dropped.
-struct Handle(sys::nvrtcProgram);
-
-impl Handle {
-    fn log(&self) -> String {
-        // SAFETY: the program lives.
-        let log = unsafe { result::get_program_log(self.0) }.unwrap_or_default();
-        let bytes: Vec<u8> = log.into_iter().map(|c| c as u8).take_while(|&b| b != 0).collect();
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-
-    fn lowered(&self, expression: &CStr) -> Result<String, String> {
-        let mut name: *const c_char = std::ptr::null();
-        // SAFETY: the program lives and has been compiled; the expression was added to it.
-        succeeded(unsafe { sys::nvrtcGetLoweredName(self.0, expression.as_ptr(), &raw mut name) })?;
-        // SAFETY: on success the name is a C string that lives as long as the program.
-        Ok(unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned())
-    }
-
-    fn image(&self) -> Result<Vec<u8>, String> {
-        let mut size = 0;
-        // SAFETY: the program lives and has been compiled; the pointer is to a local.
-        succeeded(unsafe { sys::nvrtcGetCUBINSize(self.0, &raw mut size) })?;
-        if size == 0 {
-            return Err("the options ask for a virtual architecture: name a real one, such as \
-                        --gpu-architecture=sm_90a"
-                .into());
-        }
-        let mut image = vec![0_u8; size];
-        // SAFETY: as above; the vector has the size that was asked for.
-        succeeded(unsafe { sys::nvrtcGetCUBIN(self.0, image.as_mut_ptr().cast()) })?;
-        Ok(image)
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        // SAFETY: created in `compile`, destroyed here only.
-        let _ = unsafe { result::destroy_program(self.0) };
-    }
 }
