@@ -30,13 +30,15 @@ pub fn import(args: &Import) -> Result<u8, CliError> {
     let bytes = read(&args.file).map_err(|source| CliError::Io { path: file.clone(), source })?;
     let tuning = t1::read(&bytes).map_err(refused)?;
     let folder = args.file.parent().filter(|_| !from_stdin).unwrap_or(Path::new(""));
-    let path = match &args.source {
-        Some(path) => path.clone(),
-        None => find(folder, tuning.kernel_file()).map_err(|message| {
-            refused(vec![Violation::new("KernelSpecification.KernelFile", tuning.kernel_file(), message)])
-        })?,
+    let source = if let Some(path) = &args.source {
+        source(path, None)?
+    } else {
+        let (path, within) = find(folder, tuning.kernel_file()).map_err(|message| {
+            let field = "KernelSpecification.KernelFile";
+            refused(vec![Violation::new(field, tuning.kernel_file(), message)])
+        })?;
+        source(&path, Some(&within))?
     };
-    let source = source(&path)?;
     let name = args.name.clone().unwrap_or_else(|| tuning.name());
     let imported = tuning.translate(&name, &source, args.reference.as_deref()).map_err(refused)?;
     let yaml = render(&imported, &name, &args.shares, &file)
@@ -46,7 +48,9 @@ pub fn import(args: &Import) -> Result<u8, CliError> {
     let (_, tasks) = fractune_crds::load(yaml.as_bytes(), |_| {}).map_err(|error| {
         let file = format!("the job made of {file}");
         match error {
-            LoadError::Violations(violations) => CliError::Invalid { file, violations },
+            LoadError::Violations(violations) => {
+                CliError::Invalid { file, violations: of_flags(violations, args) }
+            }
             other => CliError::Unreadable { file, message: other.to_string() },
         }
     })?;
@@ -77,22 +81,58 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The kernel's file: beside the tuning file, or one folder up, as Kernel Tuner looks for it.
-fn find(folder: &Path, kernel_file: &str) -> Result<PathBuf, String> {
+/// The violations, those of what the command line says under its flags, each once: the name is in the job
+/// twice.
+fn of_flags(violations: Vec<Violation>, args: &Import) -> Vec<Violation> {
+    let mut found: Vec<Violation> = Vec::with_capacity(violations.len());
+    for mut violation in violations {
+        let path = violation.path.as_str();
+        let flag = if path.starts_with("spec.shares") {
+            Some("--shares")
+        } else if args.name.is_some() && matches!(path, "metadata.name" | "spec.kernels[0].name") {
+            Some("--name")
+        } else if args.reference.is_some() && path.ends_with("verify.entrypoint") {
+            Some("--reference")
+        } else {
+            None
+        };
+        if let Some(flag) = flag {
+            flag.clone_into(&mut violation.path);
+        }
+        let is_known = |known: &Violation| (&known.path, &known.value) == (&violation.path, &violation.value);
+        if flag.is_none() || !found.iter().any(is_known) {
+            found.push(violation);
+        }
+    }
+    found
+}
+
+/// The kernel's file: beside the tuning file, or one folder up, as Kernel Tuner looks for it; and the folder
+/// that it and its includes must be in, so that a file from elsewhere cannot have others read into the job.
+fn find(folder: &Path, kernel_file: &str) -> Result<(PathBuf, PathBuf), String> {
     let beside = folder.join(kernel_file);
     let above = folder.join("..").join(kernel_file);
-    [&beside, &above].into_iter().find(|path| path.is_file()).cloned().ok_or_else(|| {
+    let found = [&beside, &above].into_iter().find(|path| path.is_file()).cloned().ok_or_else(|| {
         format!(
             "is neither {} nor {}; put the source there, or name it with --source",
             beside.display(),
             above.display()
         )
-    })
+    })?;
+    let unresolved = |error: std::io::Error| format!("cannot be resolved ({error}); name it with --source");
+    let within = Path::new(".").join(folder).join("..").canonicalize().map_err(unresolved)?;
+    if !found.canonicalize().map_err(unresolved)?.starts_with(&within) {
+        return Err(
+            "is outside the folder of the T1 file and the one above it; move it there, or name it with --source"
+                .into(),
+        );
+    }
+    Ok((found, within))
 }
 
-fn source(path: &Path) -> Result<String, CliError> {
+fn source(path: &Path, within: Option<&Path>) -> Result<String, CliError> {
     let shown = path.display().to_string();
-    let text = with_includes(path).map_err(|error| CliError::Unreadable {
+    let text = with_includes(path, within).map_err(|error| CliError::Unreadable {
         file: error.path.display().to_string(),
         message: error.message,
     })?;

@@ -170,6 +170,36 @@ fn a_tuning_file_is_tuned_exported_and_read_by_kernel_tuner() {
 }
 
 #[test]
+fn fractions_are_found_by_kernel_tuner_and_by_a_replay() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = std::fs::read_to_string(data("scale-c/scale.json")).unwrap();
+    let gain = r#"{"Name": "gain", "Type": "float", "Values": "[0.5, 1.0, 2, 1e-5]", "Default": 2.0},"#;
+    let text = text.replacen("{\"Name\": \"unroll\"", &format!("{gain}\n{{\"Name\": \"unroll\""), 1);
+    let t1 = dir.path().join("t1.json");
+    std::fs::write(&t1, text).unwrap();
+    std::fs::copy(data("scale-c/scale.c"), dir.path().join("scale.c")).unwrap();
+    let job = dir.path().join("job.yaml");
+    let (_, valid) = imported_and_linted(&t1, &job, &["--reference", "scale_reference"]);
+    assert_eq!(valid, 4 * 13);
+    let (_, out) = place(dir.path(), &std::fs::read_to_string(&job).unwrap());
+    expect_code(&run(&job, &out, &[]), 0);
+    let cachefile = dir.path().join("cache.json");
+    expect_code(&export(&out, &["--format", "kernel-tuner", "--output", cachefile.to_str().unwrap()]), 0);
+
+    let recording = ["--backend", "replay", "--recording", cachefile.to_str().unwrap()];
+    let replayed = dir.path().join("replayed");
+    expect_code(&run(&job, &replayed, &recording), 0);
+    let trials = common::trials(&replayed, "scale-c.default");
+    assert!(trials.iter().all(|trial| trial["message"] != "not in the recording"));
+    assert_eq!(trials.iter().filter(|trial| trial["outcome"] == "Ok").count(), 4 * 11);
+    let notes = common::results(&replayed)["device"]["notes"].to_string();
+    assert!(notes.contains("was recorded of kernel scale, problem size"), "{notes}");
+
+    let Some(python) = python() else { return };
+    assert_eq!(kernel_tuner(python, "simulate", &cachefile)["results"], 4 * 11);
+}
+
+#[test]
 fn what_cannot_be_exported_says_what_to_choose() {
     let dir = tempfile::tempdir().unwrap();
     let job = common::good_job("maxTrials: 4").replace(
@@ -229,17 +259,88 @@ fn tuning_files_that_cannot_be_imported_say_why() {
         }
     }
     let message = refused("scale", "scale", &["--name", "Not A Label"]);
-    assert!(message.contains("Not A Label") && message.contains("DNS label"), "{message}");
+    assert!(message.contains("--name: \"Not A Label\"") && message.contains("DNS label"), "{message}");
+    assert_eq!(message.matches("Not A Label").count(), 1, "{message}");
     let message = refused("scale", "scale", &["--shares", "0"]);
-    assert!(message.contains("spec.shares[0]"), "{message}");
+    assert!(message.contains("--shares: \"0\""), "{message}");
     let message = refused("scale", "scale", &["--reference", "absent"]);
-    assert!(message.contains("absent"), "{message}");
+    assert!(message.contains("--reference: \"absent\""), "{message}");
     std::fs::write(&source, kernel + &"// filler\n".repeat(14_000)).unwrap();
     let message = refused("scale", "scale", &[]);
     assert!(message.contains("131072") && message.contains("configMapKeyRef"), "{message}");
     std::fs::write(&source, "\n").unwrap();
     assert!(refused("scale", "scale", &[]).contains("is empty"));
     expect_code(&import(&dir.path().join("absent.json"), &[]), 74);
+}
+
+#[test]
+fn sources_outside_the_tuning_file_s_folders_are_only_read_where_the_user_names_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let inner = dir.path().join("a/b");
+    std::fs::create_dir_all(&inner).unwrap();
+    let text = std::fs::read_to_string(data("scale-c/scale.json")).unwrap();
+    std::fs::copy(data("scale-c/scale.c"), dir.path().join("scale.c")).unwrap();
+    let file = inner.join("t1.json");
+    std::fs::write(&file, text.replace("scale.c\"", "../../scale.c\"")).unwrap();
+    let message = expect_code(&import(&file, &[]), 65);
+    assert!(message.contains("KernelFile") && message.contains("outside"), "{message}");
+    std::fs::write(inner.join("scale.c"), "#include \"../../scale.c\"\n").unwrap();
+    std::fs::write(&file, &text).unwrap();
+    let message = expect_code(&import(&file, &[]), 65);
+    assert!(message.contains("scale.c: is included from outside"), "{message}");
+    let source = inner.join("scale.c");
+    expect_code(&import(&file, &["--source", source.to_str().unwrap()]), 0);
+}
+
+#[test]
+fn a_replay_skips_what_its_recording_lacks_and_exports_nothing_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = tuned(dir.path());
+    let cachefile = dir.path().join("cache.json");
+    expect_code(&export(&out, &["--format", "kernel-tuner", "--output", cachefile.to_str().unwrap()]), 0);
+    let mut cache: Json = serde_json::from_slice(&std::fs::read(&cachefile).unwrap()).unwrap();
+    let entries = cache["cache"].as_object_mut().unwrap();
+    let compiled: Vec<String> =
+        entries.iter().filter(|(_, entry)| entry["time"].is_number()).map(|(key, _)| key.clone()).collect();
+    for key in compiled.iter().skip(compiled.len() - 3) {
+        entries.remove(key);
+    }
+    std::fs::write(&cachefile, cache.to_string()).unwrap();
+    let replayed = dir.path().join("replayed");
+    let recording = ["--backend", "replay", "--recording", cachefile.to_str().unwrap()];
+    expect_code(&run(&dir.path().join("job.yaml"), &replayed, &recording), 0);
+    let trials = common::trials(&replayed, "scale-c.default");
+    let missing = trials.iter().filter(|trial| trial["message"] == "not in the recording");
+    assert_eq!((trials.len(), missing.count()), (13, 3));
+    let again = dir.path().join("again.json");
+    let output = export(&replayed, &["--format", "kernel-tuner", "--output", again.to_str().unwrap()]);
+    let said = expect_code(&output, 0);
+    assert!(said.contains("3 of 13 trials are left out"), "{said}");
+    let json: Json = serde_json::from_slice(&std::fs::read(&again).unwrap()).unwrap();
+    assert_eq!(json["cache"].as_object().unwrap().len(), 10);
+    // The replay's own trial log, replayed, lacks the same.
+    let log = replayed.join("scale-c.default/trials.jsonl");
+    let third = dir.path().join("third");
+    let recording = ["--backend", "replay", "--recording", log.to_str().unwrap()];
+    expect_code(&run(&dir.path().join("job.yaml"), &third, &recording), 0);
+    let trials = common::trials(&third, "scale-c.default");
+    assert_eq!(trials.iter().filter(|trial| trial["message"] == "not in the recording").count(), 3);
+    assert_eq!(trials.iter().filter(|trial| trial["outcome"] == "CompileError").count(), 2);
+}
+
+#[test]
+fn a_trial_log_answers_for_its_own_task_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, out) = place(dir.path(), &common::good_job("maxTrials: 4"));
+    expect_code(&run(&file, &out, &[]), 0);
+    let log = out.join("add.small/trials.jsonl");
+    let recording = ["--backend", "replay", "--recording", log.to_str().unwrap()];
+    expect_code(&run(&file, &dir.path().join("same"), &recording), 0);
+    let other = common::good_job("maxTrials: 4").replace("sizes: {n: 4096}", "sizes: {n: 8192}");
+    let other = other.replace("name: small", "name: large");
+    std::fs::write(&file, other).unwrap();
+    let message = expect_code(&run(&file, &dir.path().join("other"), &recording), 65);
+    assert!(message.contains("trial log of add/small") && message.contains("add/large"), "{message}");
 }
 
 #[test]

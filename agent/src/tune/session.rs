@@ -315,6 +315,9 @@ fn replay_outcome(recording: &Recording, share: u8, prepared: &Prepared) -> Resu
         (Outcome::Ok, []) => {
             Err(Failure::Refused { outcome: Outcome::RuntimeError, message: "no times recorded".into() })
         }
+        (outcome @ Outcome::Skipped, _) => {
+            Err(Failure::Refused { outcome, message: "not in the recording".into() })
+        }
         (outcome, _) => Err(Failure::Refused { outcome, message: "recorded as such".into() }),
     }
 }

@@ -4,5 +4,6 @@ mod kernel_tuner;
 pub mod t1;
 
 pub use kernel_tuner::{
-    BrokenOff, FormatError, Recorded, RecordedEntry, Recording, Written, read, write_cachefile, write_t4,
+    BrokenOff, FormatError, Recorded, RecordedEntry, Recording, Written, is_unmeasured, numeric, read,
+    write_cachefile, write_t4,
 };

@@ -17,6 +17,7 @@ use super::{FormatError, Recorded, RecordedEntry, values_in};
 struct Header {
     device_name: Option<String>,
     kernel_name: Option<String>,
+    problem_size: Option<Json>,
     #[serde(default)]
     tune_params_keys: Vec<String>,
     #[serde(default)]
@@ -51,6 +52,7 @@ pub(super) fn read(text: &[u8]) -> Result<Recorded, FormatError> {
     Ok(Recorded {
         device: header.device_name.unwrap_or_default(),
         kernel: header.kernel_name.unwrap_or_default(),
+        problem_size: header.problem_size.map(|size| size.to_string()),
         parameters,
         entries,
         broken_off: None,

@@ -9,7 +9,9 @@ mod t4;
 mod values;
 mod write;
 
-pub use write::{Recording, Written, write_cachefile, write_t4};
+pub use values::numeric;
+pub(super) use values::python_float;
+pub use write::{Recording, Written, is_unmeasured, write_cachefile, write_t4};
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -32,6 +34,8 @@ pub struct Recorded {
     pub device: String,
     /// Name of the kernel; empty where the file does not say.
     pub kernel: String,
+    /// The problem's size as the file has it, in JSON.
+    pub problem_size: Option<String>,
     /// The parameters, in the file's order, and their values.
     pub parameters: Vec<(String, Vec<Value>)>,
     /// One entry per configuration, in the file's order.

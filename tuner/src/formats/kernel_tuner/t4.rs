@@ -60,7 +60,14 @@ pub(super) fn read(text: &[u8]) -> Result<Recorded, FormatError> {
             (name, values)
         })
         .collect();
-    Ok(Recorded { device: String::new(), kernel: String::new(), parameters, entries, broken_off: None })
+    Ok(Recorded {
+        device: String::new(),
+        kernel: String::new(),
+        problem_size: None,
+        parameters,
+        entries,
+        broken_off: None,
+    })
 }
 
 fn recorded(number: usize, entry: &Entry, names: &[String]) -> Result<RecordedEntry, FormatError> {

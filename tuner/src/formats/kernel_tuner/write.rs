@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::values::MILLISECONDS;
+use super::values::{MILLISECONDS, are_fractions, json_value, python_str};
 use crate::space::SpaceParameter;
 use crate::trial::{Outcome, Trial};
 
@@ -35,6 +35,14 @@ pub struct Written {
     pub left_out: usize,
 }
 
+/// Whether a trial was measured at no share, though it did not fail: a replay skips what its recording lacks.
+#[must_use]
+pub fn is_unmeasured(trial: &Trial) -> bool {
+    let mut outcomes = trial.measurements.iter().map(|measurement| measurement.outcome);
+    trial.outcome == Outcome::Skipped
+        || (!trial.measurements.is_empty() && outcomes.all(|outcome| outcome == Outcome::Skipped))
+}
+
 /// A trial at the share: how it ended, and its samples.
 struct Entry<'a> {
     trial: &'a Trial,
@@ -61,7 +69,7 @@ impl Recording<'_> {
                 let measured = match entry.outcome {
                     Outcome::Skipped => false,
                     Outcome::Ok => entry.time_ns.is_some(),
-                    _ => true,
+                    _ => !is_unmeasured(trial),
                 };
                 measured.then_some(entry)
             })
@@ -85,7 +93,10 @@ impl Entry<'_> {
 
     fn configuration(&self, parameters: &[SpaceParameter]) -> Map<String, Json> {
         let values = &self.trial.configuration.0;
-        let named = parameters.iter().filter_map(|p| Some((p.name.clone(), json!(values.get(&p.name)?))));
+        let named = parameters.iter().filter_map(|p| {
+            let value = json_value(values.get(&p.name)?, are_fractions(&p.values));
+            Some((p.name.clone(), value))
+        });
         named.collect()
     }
 
@@ -101,8 +112,12 @@ impl Entry<'_> {
 /// A cachefile as Kernel Tuner 1.x writes it once a run is over: `time` is the median of `times`.
 #[must_use]
 pub fn write_cachefile(recording: &Recording<'_>) -> Written {
+    let values = |p: &SpaceParameter| -> Vec<Json> {
+        let fractions = are_fractions(&p.values);
+        p.values.iter().map(|value| json_value(value, fractions)).collect()
+    };
     let tune_params: Map<String, Json> =
-        recording.parameters.iter().map(|p| (p.name.clone(), json!(p.values))).collect();
+        recording.parameters.iter().map(|p| (p.name.clone(), json!(values(p)))).collect();
     let header = json!({
         "device_name": recording.device_name(),
         "kernel_name": recording.kernel,
@@ -198,15 +213,6 @@ pub fn write_t4(recording: &Recording<'_>) -> Written {
     }
 }
 
-fn python_str(value: &Json) -> String {
-    match value {
-        Json::Bool(true) => "True".to_owned(),
-        Json::Bool(false) => "False".to_owned(),
-        Json::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
 /// Kernel Tuner has three kinds; it ends a run at a wrong answer, so that one counts as a failure at run time.
 fn failure(outcome: Outcome) -> &'static str {
     match outcome {
@@ -266,9 +272,11 @@ mod tests {
             trial(4, Outcome::Ok, &[(50, Outcome::RunTimeout, 0), (100, Outcome::Ok, 700_000)]),
             trial(5, Outcome::WrongAnswer, &[(50, Outcome::Ok, 1), (100, Outcome::WrongAnswer, 0)]),
             trial(6, Outcome::Ok, &[(50, Outcome::Skipped, 0), (100, Outcome::Ok, 800_000)]),
+            // A replay whose recording lacks it.
+            trial(7, Outcome::RuntimeError, &[(50, Outcome::Skipped, 0), (100, Outcome::Skipped, 0)]),
         ];
         let parameters = [
-            SpaceParameter { name: "x".into(), values: (1..7).map(Value::Int).collect() },
+            SpaceParameter { name: "x".into(), values: (1..8).map(Value::Int).collect() },
             SpaceParameter { name: "fast".into(), values: vec![Value::Bool(true), Value::Bool(false)] },
         ];
         then(&Recording {
@@ -284,7 +292,7 @@ mod tests {
     #[test]
     fn a_cachefile_is_read_back_with_times_and_failures() {
         let written = with_recording(50, write_cachefile);
-        assert_eq!((written.entries, written.left_out), (5, 1));
+        assert_eq!((written.entries, written.left_out), (5, 2));
         assert!(written.text.contains(r#""1,False": {"x":1,"fast":false,"time":0.9"#), "{}", written.text);
         let recorded = read(written.text.as_bytes()).unwrap();
         assert_eq!((recorded.device.as_str(), recorded.broken_off.is_none()), ("A100, 50 % of it", true));
@@ -321,6 +329,30 @@ mod tests {
         assert_eq!(outcomes, expected);
         assert_eq!(recorded.entries[0].samples_ns, [900_000, 900_010]);
         assert!(written.text.contains("\"correctness\":0"));
+    }
+
+    #[test]
+    fn fractions_are_numbers_under_the_keys_that_kernel_tuner_makes_of_them() {
+        let text = |text: &str| Value::Text(text.to_owned());
+        let parameters = [SpaceParameter { name: "f".into(), values: vec![text("2"), text("1e-05")] }];
+        let trial = |value: &str| {
+            let configuration = Configuration(BTreeMap::from([("f".to_owned(), text(value))]));
+            (Trial { configuration, ..trial(1, Outcome::CompileError, &[]).0 }, String::new())
+        };
+        let trials = [trial("2"), trial("1e-05")];
+        let recording = Recording {
+            device: "A100",
+            share: 100,
+            kernel: "add",
+            problem_size: &[4096],
+            parameters: &parameters,
+            trials: &trials,
+        };
+        let written = write_cachefile(&recording).text;
+        for phrase in [r#""f":[2,0.00001]"#, r#""2": {"f":2,"#, r#""1e-05": {"f":0.00001,"#] {
+            assert!(written.contains(phrase), "without {phrase}: {written}");
+        }
+        assert!(write_t4(&recording).text.contains(r#""configuration":{"f":2}"#));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use serde_json::Value as Json;
 
 use super::cel::Cel;
+use super::declarations::declares_device_variable;
 use super::file::Argument as Written;
 use super::report::Report;
 use super::translate::Names;
@@ -156,10 +157,15 @@ impl One<'_> {
     /// First contents; none for what random means here. The outer none is a refusal.
     #[expect(clippy::option_option, reason = "refused, or the default contents, or others")]
     fn init(&self, element: ElementType, report: &mut Report) -> Option<Option<Init>> {
-        let value = self.written.fill_value.as_ref().and_then(Json::as_f64);
+        let value = self.written.fill_value.as_ref();
         match self.written.fill_type.as_deref() {
-            None if value.is_some() => self.constant(value, report).map(Some),
-            Some("Constant") => self.constant(value, report).map(Some),
+            None if value.is_some() => self.constant(value?, report).map(Some),
+            Some("Constant") => {
+                if value.is_none() {
+                    report.refuse(self.field("FillValue"), "", "is missing; write 0, 1, or FillType Random");
+                }
+                self.constant(value?, report).map(Some)
+            }
             None | Some("Random") => {
                 if !element.is_float() {
                     let range = if matches!(
@@ -194,17 +200,21 @@ impl One<'_> {
         }
     }
 
-    fn constant(&self, value: Option<f64>, report: &mut Report) -> Option<Init> {
-        let is = |wanted: f64| value.is_some_and(|value| (value - wanted).abs() < f64::EPSILON);
-        if value.is_none() || is(0.0) {
+    fn constant(&self, written: &Json, report: &mut Report) -> Option<Init> {
+        let Some(value) = written.as_f64() else {
+            let message = "is no number; write 0 or 1 without quotes, or FillType Random";
+            report.refuse(self.field("FillValue"), &written.to_string(), message);
+            return None;
+        };
+        let is = |wanted: f64| (value - wanted).abs() < f64::EPSILON;
+        if is(0.0) {
             return Some(Init::Zeros);
         }
         if is(1.0) {
             return Some(Init::Ones);
         }
-        let shown = self.written.fill_value.as_ref().map(Json::to_string).unwrap_or_default();
         let message = "fills a buffer that the kernel reads with a constant other than 0 and 1, which has no translation; write 0, 1, or FillType Random";
-        report.refuse(self.field("FillValue"), &shown, message);
+        report.refuse(self.field("FillValue"), &written.to_string(), message);
         None
     }
 
@@ -258,17 +268,4 @@ impl One<'_> {
         let copy = Buffer { name, symbol, output: false, ..buffer.clone() };
         Some(Argument { buffer: Some(copy), scalar: None })
     }
-}
-
-/// Whether a declaration with `__constant__` or `__device__` names the variable.
-fn declares_device_variable(source: &str, name: &str) -> bool {
-    let word = |c: char| c.is_alphanumeric() || c == '_';
-    ["__constant__", "__device__"].iter().any(|space| {
-        source.match_indices(space).any(|(at, _)| {
-            let declaration = source.get(at..).unwrap_or_default();
-            let end = declaration.find([';', '{', '(']).unwrap_or(declaration.len());
-            let declaration = declaration.get(..end).unwrap_or_default();
-            declaration.split(|c| !word(c)).any(|part| part == name)
-        })
-    })
 }

@@ -3,11 +3,16 @@
 //! The schema is T1 1.0.0, which Kernel Tuner carries; BAT's and Kernel Tuner's own files also have the
 //! fields `ProblemSize`, `GridDivX` and so on, `MemType` and `Output`, which the schema leaves open.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserializer, Error, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value as Json;
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", expecting = "an object with ConfigurationSpace and KernelSpecification")]
 pub(super) struct File {
     #[serde(default)]
     pub(super) general: General,
@@ -20,14 +25,14 @@ pub(super) struct File {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", expecting = "an object such as {\"BenchmarkName\": \"convolution\"}")]
 pub(super) struct General {
     #[serde(default)]
     pub(super) benchmark_name: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", expecting = "an object with TuningParameters and Conditions")]
 pub(super) struct ConfigurationSpace {
     pub(super) tuning_parameters: Vec<TuningParameter>,
     #[serde(default)]
@@ -35,7 +40,7 @@ pub(super) struct ConfigurationSpace {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", expecting = "an object with Name, Type, Values and Default")]
 pub(super) struct TuningParameter {
     pub(super) name: String,
     #[serde(rename = "Type")]
@@ -47,28 +52,31 @@ pub(super) struct TuningParameter {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", expecting = "an object such as {\"Expression\": \"x > 1\"}")]
 pub(super) struct Condition {
     pub(super) expression: String,
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", expecting = "an object with Type and BudgetValue")]
 pub(super) struct Budget {
     #[serde(rename = "Type")]
     pub(super) ty: String,
     pub(super) budget_value: f64,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
+/// A list, or its one item alone.
+#[derive(Debug)]
 pub(super) enum OneOrMore<T> {
     More(Vec<T>),
     One(T),
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(
+    rename_all = "PascalCase",
+    expecting = "an object with Language, KernelName, KernelFile and Arguments"
+)]
 pub(super) struct KernelSpecification {
     pub(super) language: String,
     #[serde(default)]
@@ -99,7 +107,10 @@ pub(super) struct KernelSpecification {
 
 /// Sizes by dimension: expressions, or numbers.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(
+    rename_all = "PascalCase",
+    expecting = "an object such as {\"X\": \"block_size_x\", \"Y\": \"1\", \"Z\": \"1\"}"
+)]
 pub(super) struct Sizes {
     pub(super) x: Json,
     #[serde(default)]
@@ -109,7 +120,7 @@ pub(super) struct Sizes {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[serde(rename_all = "PascalCase", expecting = "an object with Name, Type, MemoryType and Size")]
 pub(super) struct Argument {
     #[serde(default)]
     pub(super) name: Option<String>,
@@ -139,5 +150,46 @@ impl<T> OneOrMore<T> {
             OneOrMore::More(items) => items,
             OneOrMore::One(item) => std::slice::from_ref(item),
         }
+    }
+}
+
+// Serde's untagged enums forget where in them an error is, and what.
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMore<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Items(PhantomData))
+    }
+}
+
+struct Items<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Items<T> {
+    type Value = OneOrMore<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("a list, or one item")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(items)).map(OneOrMore::More)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, item: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(item)).map(OneOrMore::One)
+    }
+
+    fn visit_i64<E: Error>(self, item: i64) -> Result<Self::Value, E> {
+        T::deserialize(item.into_deserializer()).map(OneOrMore::One)
+    }
+
+    fn visit_u64<E: Error>(self, item: u64) -> Result<Self::Value, E> {
+        T::deserialize(item.into_deserializer()).map(OneOrMore::One)
+    }
+
+    fn visit_f64<E: Error>(self, item: f64) -> Result<Self::Value, E> {
+        T::deserialize(item.into_deserializer()).map(OneOrMore::One)
+    }
+
+    fn visit_str<E: Error>(self, item: &str) -> Result<Self::Value, E> {
+        T::deserialize(item.into_deserializer()).map(OneOrMore::One)
     }
 }

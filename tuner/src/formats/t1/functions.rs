@@ -82,6 +82,10 @@ impl Names<'_> {
                 }
                 Ok(Typed::Int(best))
             }
+            ("min" | "max", [Expr { kind: Kind::List(_), .. }]) => {
+                let message = format!("{function} of a list has no translation; write {function}(a, b)");
+                Err(PythonError::new(expression.column, message))
+            }
             ("pow", [base, exponent]) => {
                 let base = self.int(base, "a power")?;
                 self.power(expression.column, &base, exponent).map(Typed::Int)
@@ -118,7 +122,7 @@ impl Names<'_> {
 
     /// `max(parameter)` and the like, where a parameter is the list of its values.
     fn over_values(&self, expression: &Expr, function: &str, name: &str) -> Translated<Typed> {
-        let tunable = self.tunables.iter().find(|t| t.parameter.name == name);
+        let tunable = self.tunables.iter().find(|t| t.parameter.name == name && !t.refused);
         let Some(values) = tunable.map(|t| &t.parameter.values) else {
             return self.name(expression, name);
         };

@@ -1,8 +1,8 @@
 //! The problem's sizes, and the launch: grid, block and shared memory.
 //!
-//! A file may give the grid twice. With `ProblemSize` and `GridDivX`, `GridDivY`, `GridDivZ` it is the
-//! quotient, rounded up, as in Kernel Tuner, which looks at nothing else. Without, it is `GlobalSize`: in
-//! blocks, or in threads where `GlobalSizeType` says `OpenCL`, as in BAT.
+//! A file may give the grid twice. With `ProblemSize` it is that over `GridDivX`, `GridDivY`, `GridDivZ`, or over
+//! the block's sizes where those are missing, rounded up, as in Kernel Tuner, which looks at nothing else.
+//! Without, it is `GlobalSize`: in blocks, or in threads where `GlobalSizeType` says `OpenCL`, as in BAT.
 
 use serde_json::Value as Json;
 
@@ -117,13 +117,13 @@ fn grid(
     report: &mut Report,
 ) -> Option<Vec<Cel>> {
     let divisors = grid_divisors(specification);
-    if !names.problem_size.is_empty() && divisors.iter().any(|d| !d.is_empty()) {
+    if !names.problem_size.is_empty() {
         let grid = divided(&divisors, names, report);
         compare_with_global_size(specification, &divisors, names, report);
         return grid;
     }
     let Some(sizes) = &specification.global_size else {
-        let message = "is missing, and there is no ProblemSize with GridDivX; write one of them";
+        let message = "is missing, and there is no ProblemSize; write one of them";
         report.refuse(format!("{PATH}.GlobalSize"), "", message);
         return None;
     };
@@ -203,19 +203,26 @@ fn compare_with_global_size(
     let threads =
         specification.global_size_type.as_deref().is_some_and(|ty| ty.eq_ignore_ascii_case("opencl"));
     for (i, global) in written(sizes).into_iter().enumerate() {
-        let Some(Dimension::Size { value, .. }) = names.problem_size.get(i) else { continue };
-        let all_divisors = divisors.get(i).copied().unwrap_or_default();
-        let divisor: Result<f64, PythonError> =
-            all_divisors.iter().try_fold(1.0, |product, json| Ok(product * number(json)?));
+        let size = match names.problem_size.get(i) {
+            Some(Dimension::Size { value, .. }) => *value,
+            Some(Dimension::Expression(_)) => continue,
+            None => 1,
+        };
+        let axis = AXES.get(i).copied().unwrap_or_default();
+        let divisor: Result<f64, PythonError> = match divisors.get(i).copied().unwrap_or_default() {
+            _ if size <= 1 => Ok(1.0),
+            [] => Ok(number(&Json::from(format!("block_size_{}", axis.to_lowercase()))).unwrap_or(1.0)),
+            divisors => divisors.iter().try_fold(1.0, |product, json| Ok(product * number(json)?)),
+        };
         let global = global.as_ref().map_or(Ok(1.0), number);
         let block = local.get(i).and_then(Option::as_ref).map_or(Ok(1.0), number);
         let (Ok(divisor), Ok(global), Ok(block)) = (divisor, global, block) else { continue };
         let unused = if threads { (global / block).ceil() } else { global };
-        let used = (*value as f64 / divisor).ceil();
-        if (used - unused).abs() > 0.5 && *value > 1 {
-            let axis = AXES.get(i).copied().unwrap_or_default();
+        let used = (size as f64 / divisor).ceil();
+        if (used - unused).abs() > 0.5 {
             let message = format!(
-                "would be {unused} blocks with the default configuration; not used, because ProblemSize and GridDiv{axis} say {used}, as Kernel Tuner has it"
+                "would be {unused} blocks with the default configuration; not used, because ProblemSize over GridDiv{axis}, by default block_size_{}, says {used}, as Kernel Tuner has it",
+                axis.to_lowercase()
             );
             report.warn(format!("{PATH}.GlobalSize.{axis}"), "", message);
         }

@@ -4,12 +4,15 @@
 //! all of it at once, by its path in the file; what only means a little less is a warning.
 
 mod arguments;
+mod baseline;
 mod cel;
 mod comparisons;
+mod declarations;
 mod file;
 mod functions;
 mod launch;
 mod python;
+mod reading;
 mod report;
 mod translate;
 mod values;
@@ -20,12 +23,12 @@ use serde_json::Value as Json;
 
 use crate::Violation;
 use crate::expr::{Expression, Scope, Type};
-use crate::kernel::{
-    Compile, Configuration, Kernel, Language, Parameter, Problem, SizesAs, Source, Value, Verify,
-};
+use crate::kernel::{Compile, Kernel, Language, Parameter, Problem, SizesAs, Source, Value, Verify};
 use crate::space::Space;
 
+use baseline::valid_default;
 use file::{File, OneOrMore};
+use reading::{field_path, not_json, wrong_field};
 use report::Report;
 use translate::{Dimension, Names, Tunable};
 
@@ -35,6 +38,9 @@ const MAX_BYTES: usize = 8 << 20;
 pub const MAX_SOURCE_BYTES: usize = 131_072;
 /// Longest constraint that a job can hold, in bytes.
 const MAX_CONSTRAINT_BYTES: usize = 1024;
+
+/// How much of a constraint a refusal shows, in characters.
+const SHOWN_CEL: usize = 200;
 
 /// Fields that describe the benchmark or its output, for other tools.
 const SILENT: [&str; 14] = [
@@ -83,18 +89,18 @@ pub fn read(text: &[u8]) -> Result<TuningFile, Vec<Violation>> {
         return Err(refuse("the file", format!("is larger than {MAX_BYTES} bytes; a tuning file is not")));
     }
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-    let json: Json = serde_json::from_slice(text)
-        .map_err(|error| refuse("the file", format!("is not JSON: {error}; name a T1 tuning file")))?;
+    let json: Json =
+        serde_json::from_slice(text).map_err(|error| refuse("the file", not_json(text, &error)))?;
     if json.get("ConfigurationSpace").is_none() || json.get("KernelSpecification").is_none() {
         let message =
             "has no ConfigurationSpace and KernelSpecification, so it is no T1 tuning file; name one";
         return Err(refuse("the file", message.to_owned()));
     }
     let mut ignored = Vec::new();
-    let mut ignore = |path: serde_ignored::Path<'_>| ignored.push(path.to_string());
-    let known = serde_ignored::Deserializer::new(json, &mut ignore);
-    let file: File = serde_path_to_error::deserialize(known)
-        .map_err(|error| refuse(&error.path().to_string(), error.inner().to_string()))?;
+    let mut ignore = |path: serde_ignored::Path<'_>| ignored.push(field_path(&path.to_string()));
+    let known = serde_ignored::Deserializer::new(&json, &mut ignore);
+    let file: File =
+        serde_path_to_error::deserialize(known).map_err(|error| vec![wrong_field(&json, &error)])?;
     Ok(TuningFile { file, ignored })
 }
 
@@ -210,7 +216,9 @@ impl TuningFile {
             let Some(cel) = report.keep(&path, text, translated) else { continue };
             let cel = cel.into_text();
             if let Err(error) = Expression::compile(&cel, &scope) {
-                report.refuse(path, text, format!("becomes `{cel}`, which is refused: {error}"));
+                let shown: String = cel.chars().take(SHOWN_CEL).collect();
+                let more = if shown.len() < cel.len() { "..." } else { "" };
+                report.refuse(path, text, format!("is refused in CEL: {error} (it becomes `{shown}{more}`)"));
             } else if cel.len() > MAX_CONSTRAINT_BYTES {
                 let message =
                     format!("is longer than {MAX_CONSTRAINT_BYTES} bytes in CEL; split it at its `and`s");
@@ -317,45 +325,6 @@ fn adjust_to_space(
     };
     valid_default(tunables, &space, report);
     max_trials(file, space.len(), report)
-}
-
-/// Many files have a default that breaks their own conditions: the valid configuration that has most values
-/// in common with it takes its place.
-fn valid_default(tunables: &mut [Tunable], space: &Space, report: &mut Report) {
-    let named = tunables
-        .iter()
-        .filter_map(|tunable| Some((tunable.parameter.name.clone(), tunable.parameter.default.clone()?)));
-    let written = Configuration(named.collect());
-    if space.index_of(&written).is_some() {
-        return;
-    }
-    let points: Vec<usize> = tunables
-        .iter()
-        .map(|Tunable { parameter, .. }| {
-            let default = parameter.default.as_ref();
-            parameter.values.iter().position(|value| Some(value) == default).unwrap_or(0)
-        })
-        .collect();
-    let common = |index: usize| {
-        let point = space.point(index);
-        point.iter().zip(&points).filter(|(a, b)| usize::from(**a) == **b).count()
-    };
-    // Of equals the first, so that the same file always gives the same job.
-    let mut best = (0, 0);
-    for index in 0..space.len() {
-        let shared = common(index);
-        if index == 0 || shared > best.1 {
-            best = (index, shared);
-        }
-    }
-    let nearest = space.configuration(best.0);
-    for tunable in tunables {
-        tunable.parameter.default = nearest.0.get(&tunable.parameter.name).cloned();
-    }
-    let message = format!(
-        "is a default that breaks the conditions; the nearest valid configuration is the default: {nearest}"
-    );
-    report.warn("ConfigurationSpace.TuningParameters", &written.to_string(), message);
 }
 
 fn max_trials(file: &TuningFile, valid: usize, report: &mut Report) -> Option<u32> {

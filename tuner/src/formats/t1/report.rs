@@ -21,9 +21,15 @@ impl Report {
         self.warnings.push(Violation::new(path, value, message));
     }
 
-    /// What a step gave, or nothing and a refusal.
+    /// What a step gave, or nothing and a refusal, unless that would only repeat an earlier one.
     pub(super) fn keep<T>(&mut self, path: &str, value: &str, result: Result<T, PythonError>) -> Option<T> {
-        result.map_err(|error| self.refuse(path, value, error.to_string())).ok()
+        result
+            .map_err(|error| {
+                if !error.follows {
+                    self.refuse(path, value, error.to_string());
+                }
+            })
+            .ok()
     }
 
     /// The expression in a field: a string of Python, or a number.

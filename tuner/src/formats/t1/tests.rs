@@ -3,6 +3,8 @@ use proptest::prelude::*;
 use super::python::{Object, evaluate, parse};
 use super::*;
 
+mod refusals;
+
 /// A tuning file with pieces replaced; the kernel adds vectors.
 const FILE: &str = r#"{
   "General": {"BenchmarkName": "Vector_Add", "OutputFormat": "JSON"},
@@ -73,6 +75,18 @@ fn a_file_becomes_a_kernel() {
 }
 
 #[test]
+fn floats_keep_the_spelling_of_the_file() {
+    let floats = |values: &str, default: &str| {
+        let file = changed("\"[0.5, 1]\", \"Default\": 0.5", &format!("{values}, \"Default\": {default}"));
+        let parameter = import(&file).unwrap().kernel.parameters.remove(5);
+        let texts: Vec<String> = parameter.values.iter().map(ToString::to_string).collect();
+        (texts.join(" "), parameter.default.unwrap().to_string())
+    };
+    assert_eq!(floats("\"[0.5, 1.0, 2, 1e-5, 2.0]\"", "2.0"), ("0.5 1.0 2 1e-05".into(), "2".into()));
+    assert_eq!(floats("[0.5, 1.0, 2]", "1"), ("0.5 1.0 2".into(), "1.0".into()));
+}
+
+#[test]
 fn conditions_become_cel() {
     for (python, cel) in [
         ("32 <= block_size_x * tile <= 1024", "32 <= block_size_x * tile && block_size_x * tile <= 1024"),
@@ -114,115 +128,19 @@ fn conditions_become_cel() {
 }
 
 #[test]
-fn what_has_no_translation_is_refused_with_path_value_and_way_out() {
-    let cases = [
-        ("lambda p: p['tile'] > 1", "lambda"),
-        ("p['tile'] > 1", "write tile"),
-        ("tiles > 1", "the parameters are block_size_x, tile"),
-        ("block_size_x / shift > 1", "multiply both sides"),
-        ("block_size_x | tile == 1", "bits"),
-        ("scale < 1", "has fractions as values"),
-        ("kind < 'half'", "no order"),
-        ("kind == 1", "values of one type"),
-        ("block_size_x ** tile > 4", "write it out"),
-        ("tile ** 0.5 > 1", "write // or int()"),
-        ("math.sqrt(tile) > 1", "there are min, max"),
-        ("tile > 1 &", "too early"),
-        ("tile > 1 && fast", "write and"),
-        ("sum([tile]) > 1", "there are min, max"),
-        ("tile in block_size_x", "write the values out"),
-        ("(tile or shift) * 2 > 1", "if condition else"),
-        ("tile > 9", "no configuration"),
-    ];
-    for (condition, phrase) in cases {
-        let violations = with_condition(condition).unwrap_err();
-        let text = violations[0].to_string();
-        assert!(text.starts_with("ConfigurationSpace"), "{text}");
-        assert!(text.contains(phrase), "{condition} gives, without {phrase:?}: {text}");
-    }
-}
-
-#[test]
-fn fields_that_mean_nothing_here_are_refused_by_path() {
-    let arguments = "KernelSpecification.Arguments";
-    for (from, to, path, phrase) in [
-        (r#""Language": "CUDA""#, r#""Language": "OpenCL""#, "KernelSpecification.Language", "CUDA"),
-        (r#""KernelName": "vector_add", "#, "", "KernelSpecification", "KernelName"),
-        (r#""Values": "[1, 2, 4]""#, r#""Values": "[1, 2.5]""#, "TuningParameters[1].Values", "2.5"),
-        (r#""Values": "[1, 2, 4]""#, r#""Values": "[]""#, "TuningParameters[1].Values", "no values"),
-        (r#""Values": "[1, 2, 4]""#, r#""Values": "range(5000)""#, "TuningParameters[1].Values", "4096"),
-        (r#""Values": "[1, 2, 4]""#, r#""Values": "[1, 2""#, "TuningParameters[1].Values", "column 6"),
-        (r#""Values": "[1, 2, 4]""#, r#""Values": [1, null]"#, "TuningParameters[1].Values", "no value"),
-        (r#""Values": "[1, 2, 4]""#, r#""Values": 4"#, "TuningParameters[1].Values", "no list"),
-        (r#""Type": "bool""#, r#""Type": "boolean""#, "TuningParameters[4].Type", "uint"),
-        (r#""Name": "tile""#, r#""Name": "block_size_x""#, "TuningParameters[1].Name", "earlier"),
-        (r#""Name": "tile""#, r#""Name": "tile-x""#, "TuningParameters[1].Name", "identifier"),
-        (
-            r#"["block_size_x", "tile"], "Problem"#,
-            r#"["block_size_y"], "Problem"#,
-            "GridDivX[0]",
-            "block_size_y",
-        ),
-        (r#""ProblemSize": [1000]"#, r#""ProblemSize": [0]"#, "ProblemSize[0]", "over 0"),
-        (r#""ProblemSize": [1000]"#, r#""ProblemSize": [1, 1, 1, 1]"#, "ProblemSize", "three"),
-        (r#"{"X": "block_size_x""#, r#"{"X": "bsx""#, "LocalSize.X", "no parameter"),
-        (r#""SharedMemory": 0"#, r#""SharedMemory": true"#, "SharedMemory", "neither"),
-        (r#""MemoryType": "Scalar""#, r#""MemoryType": "Local""#, "Arguments[2].MemoryType", "SharedMemory"),
-        (r#""Size": "ProblemSize[0]", "#, "", "Arguments[0].Size", "missing"),
-        ("ProblemSize[0] + max(tile)", "ProblemSize[0] * tile", "Arguments[1].Size", "max(tile)"),
-        ("ProblemSize[0] + max(tile)", "ProblemSize[1]", "Arguments[1].Size", "no element 1"),
-        (r#""FillType": "Random""#, r#""FillType": "BinaryRaw""#, "Arguments[1].FillType", "Random"),
-        (
-            r#""FillType": "Random", "FillValue": 1.0"#,
-            r#""FillType": "Constant", "FillValue": 40"#,
-            "Arguments[1].FillValue",
-            "other than 0 and 1",
-        ),
-        (
-            r#""Type": "int32", "MemoryType": "Scalar""#,
-            r#""Type": "float4", "MemoryType": "Scalar""#,
-            "Arguments[2].Type",
-            "one by one",
-        ),
-        (r#""FillValue": 1000"#, r#""FillValue": 1.5"#, "Arguments[2].FillValue", "int32"),
-        (r#", "FillValue": 1000"#, "", "Arguments[2].FillValue", "missing"),
-        (r#""Type": "int32""#, r#""Type": "custom""#, "Arguments[2].Type", "no translation"),
-        (r#""WriteOnly""#, r#""Write""#, "Arguments[0].AccessType", "ReadWrite"),
-        (r#""Arguments": ["#, r#""Arguments": [], "Rest": ["#, arguments, "is empty"),
-        (
-            r#""AccessType": "WriteOnly", "FillType": "Constant", "FillValue": 0.0, "Size": "ProblemSize[0]", "Output": 1"#,
-            r#""AccessType": "ReadOnly", "Size": 4"#,
-            arguments,
-            "writes",
-        ),
-    ] {
-        let violations = import(&changed(from, to)).unwrap_err();
-        let text = violations.iter().map(Violation::to_string).collect::<Vec<_>>().join("\n");
-        assert!(
-            text.contains(path) && text.contains(phrase),
-            "{to} gives, without {path:?} or {phrase:?}: {text}"
-        );
-    }
-}
-
-#[test]
-fn files_that_are_no_tuning_files_are_refused() {
-    for (text, phrase) in [
-        (&b"not json"[..], "is not JSON"),
-        (b"", "is not JSON"),
-        (b"{}", "no T1 tuning file"),
-        (b"[1, 2]", "no T1 tuning file"),
-        (br#"{"ConfigurationSpace": 1, "KernelSpecification": {}}"#, "ConfigurationSpace"),
-    ] {
-        let violations = read(text).unwrap_err();
-        assert!(violations[0].to_string().contains(phrase), "{violations:?}");
-    }
-}
-
-#[test]
-fn every_refusal_is_told_at_once() {
-    let file = changed("block_size_x % tile == 0", "tiles > 1").replace("\"Random\"", "\"Script\"");
-    assert_eq!(import(&file).unwrap_err().len(), 2);
+fn without_divisors_the_grid_is_divided_by_the_block() {
+    let file = changed(r#""GridDivX": ["block_size_x", "tile"], "#, "");
+    let imported = import(&file).unwrap();
+    assert_eq!(imported.kernel.launch.unwrap().grid, ["ceil_div(problem_size_x, block_size_x)"]);
+    assert_eq!(imported.warnings.len(), 0);
+    let file =
+        file.replace("1000 // block_size_x + 1\", \"Y\": \"1\"", "1000 // block_size_x\", \"Y\": \"4\"");
+    let warnings: Vec<String> = import(&file).unwrap().warnings.iter().map(Violation::to_string).collect();
+    assert!(
+        warnings.len() == 2 && warnings[0].contains("15 blocks") && warnings[0].contains("says 16"),
+        "{warnings:?}"
+    );
+    assert!(warnings[1].contains("GlobalSize.Y") && warnings[1].contains("says 1,"), "{warnings:?}");
 }
 
 #[test]
@@ -242,7 +160,7 @@ fn a_global_size_in_threads_is_divided_by_the_block() {
 fn a_grid_that_is_given_twice_and_differs_is_pointed_out() {
     let imported = import(&changed("1000 // block_size_x + 1", "4000 // block_size_x")).unwrap();
     let warning = imported.warnings[0].to_string();
-    assert!(warning.contains("62 blocks") && warning.contains("say 16"), "{warning}");
+    assert!(warning.contains("62 blocks") && warning.contains("says 16"), "{warning}");
 }
 
 #[test]
@@ -252,6 +170,16 @@ fn a_default_that_breaks_the_conditions_gives_way_to_the_nearest_valid_one() {
     assert_eq!(defaults[..2], [Value::Int(64), Value::Int(1)]);
     assert_eq!(defaults[3], Value::Int(3));
     assert!(imported.warnings[0].to_string().contains("nearest"), "{:?}", imported.warnings);
+}
+
+#[test]
+fn of_equally_near_configurations_the_default_has_the_nearest_values() {
+    // The first value that is valid is 32, the one beside the default 64 is 96.
+    let file = changed("[32 * i for i in range(1, 5)]", "[32, 16, 8, 64, 96]");
+    let file = file.replacen("block_size_x % tile == 0", "block_size_x not in (64, 8, 16)", 1);
+    let imported = import(&file).unwrap();
+    assert_eq!(imported.kernel.parameters[0].default, Some(Value::Int(96)));
+    assert!(imported.warnings[0].to_string().contains("another baseline"), "{:?}", imported.warnings);
 }
 
 #[test]
@@ -318,6 +246,8 @@ fn what_is_not_used_is_said_unless_it_only_describes() {
         changed("\"Stream\": null", "\"Stream\": null, \"Device\": {}, \"Misc\": {}, \"Profiling\": true");
     let paths: Vec<String> = import(&file).unwrap().warnings.into_iter().map(|w| w.path).collect();
     assert_eq!(paths, ["KernelSpecification.Misc", "KernelSpecification.Profiling"]);
+    let file = changed(r#"{"Name": "c", "#, r#"{"Name": "c", "Color": 1, "#);
+    assert_eq!(import(&file).unwrap().warnings[0].path, "KernelSpecification.Arguments[0].Color");
 }
 
 /// Integer expressions of Python over x (positive), y (of any sign) and b (a truth).
@@ -369,6 +299,7 @@ proptest! {
         let parameter = |name: &str, values: Vec<Value>| Tunable {
             parameter: Parameter { name: name.into(), values, range: None, default: None },
             fractional: false,
+            refused: false,
         };
         let (xs, ys) = ([1_i64, 2, 6, 32], [-3_i64, 0, 1, 4]);
         let tunables = [

@@ -11,11 +11,14 @@ use crate::kernel::{Parameter, Value};
 use super::cel::Cel;
 use super::python::{Binary, Expr, Kind, PythonError, Unary};
 
-/// A parameter, and whether the engine keeps its values as text because they are fractions.
+/// A parameter, and what an expression over it has to know.
 #[derive(Clone, Debug)]
 pub(super) struct Tunable {
     pub(super) parameter: Parameter,
+    /// The engine keeps its values as text because they are fractions.
     pub(super) fractional: bool,
+    /// Its values were refused; it stands here so that its name is known.
+    pub(super) refused: bool,
 }
 
 /// One dimension of `ProblemSize`.
@@ -120,6 +123,9 @@ impl Names<'_> {
             let known: Vec<&str> = self.tunables.iter().map(|t| t.parameter.name.as_str()).collect();
             return refuse(format!("{name} is no parameter; the parameters are {}", known.join(", ")));
         };
+        if tunable.refused {
+            return Err(PythonError::following(expression.column, name));
+        }
         if self.lists {
             return refuse(format!(
                 "it depends on the parameter {name}, but every configuration gets the same buffers; write max({name})"

@@ -8,6 +8,7 @@ use super::file::TuningParameter;
 use super::python::{Object, evaluate, parse};
 use super::report::Report;
 use super::translate::Tunable;
+use crate::formats::kernel_tuner::python_float;
 use crate::kernel::{Parameter, Value};
 
 /// Most values of a parameter, as a job allows.
@@ -27,7 +28,7 @@ pub(super) fn tunables(parameters: &[TuningParameter], report: &mut Report) -> V
             let message = "is the name of an earlier parameter too; rename one of them";
             report.refuse(format!("{path}.Name"), &parameter.name, message);
         }
-        tunables.extend(tunable(&path, parameter, report));
+        tunables.push(tunable(&path, parameter, report).unwrap_or_else(|| refused(&parameter.name)));
     }
     tunables
 }
@@ -36,6 +37,11 @@ pub(super) fn is_identifier(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+fn refused(name: &str) -> Tunable {
+    let parameter = Parameter { name: name.to_owned(), values: Vec::new(), range: None, default: None };
+    Tunable { parameter, fractional: false, refused: true }
 }
 
 fn tunable(path: &str, parameter: &TuningParameter, report: &mut Report) -> Option<Tunable> {
@@ -67,7 +73,7 @@ fn tunable(path: &str, parameter: &TuningParameter, report: &mut Report) -> Opti
     let mut repeated = 0;
     for object in &objects {
         match value(object, kind) {
-            Ok(value) if known.insert(value.clone()) => values.push(value),
+            Ok(value) if known.insert(comparable(&value, kind)) => values.push(value),
             Ok(_) => repeated += 1,
             Err(message) => {
                 report.refuse(field, &text, message);
@@ -90,13 +96,14 @@ fn tunable(path: &str, parameter: &TuningParameter, report: &mut Report) -> Opti
     let default = default(path, parameter, kind, &values, report);
     let fractional = kind == Kind::Float && values.iter().any(|value| matches!(value, Value::Text(_)));
     let parameter = Parameter { name: parameter.name.clone(), values, range: None, default: Some(default) };
-    Some(Tunable { parameter, fractional })
+    Some(Tunable { parameter, fractional, refused: false })
 }
 
 /// What the values of a parameter are.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Int,
+    Uint,
     Float,
     Bool,
     Text,
@@ -104,7 +111,8 @@ enum Kind {
 
 fn kind_of(path: &str, ty: &str, report: &mut Report) -> Option<Kind> {
     match ty {
-        "int" | "uint" => Some(Kind::Int),
+        "int" => Some(Kind::Int),
+        "uint" => Some(Kind::Uint),
         "float" => Some(Kind::Float),
         "bool" => Some(Kind::Bool),
         "string" => Some(Kind::Text),
@@ -119,26 +127,41 @@ fn kind_of(path: &str, ty: &str, report: &mut Report) -> Option<Kind> {
 /// A value as the engine has it. The engine has no fractions, so floats are kept as text, which reaches
 /// the source unchanged.
 fn value(object: &Object, kind: Kind) -> Result<Value, String> {
+    let whole = match object {
+        Object::Int(value) => Some(*value),
+        Object::Bool(value) => Some(i64::from(*value)),
+        Object::Float(value) if value.fract() == 0.0 && value.abs() < 9.0e15 => Some(*value as i64),
+        _ => None,
+    };
     match (kind, object) {
-        (Kind::Int, Object::Int(value)) => Ok(Value::Int(*value)),
-        (Kind::Int, Object::Bool(value)) => Ok(Value::Int(i64::from(*value))),
-        (Kind::Int, Object::Float(value)) if value.fract() == 0.0 && value.abs() < 9.0e15 => {
-            Ok(Value::Int(*value as i64))
+        (Kind::Int | Kind::Uint, _) if whole.is_some_and(|whole| kind == Kind::Int || whole >= 0) => {
+            Ok(Value::Int(whole.unwrap_or_default()))
         }
-        (Kind::Float, Object::Int(value)) => Ok(Value::Text(format!("{value}.0"))),
-        (Kind::Float, Object::Float(value)) => Ok(Value::Text(format!("{value:?}"))),
+        (Kind::Float, Object::Int(value)) => Ok(Value::Text(value.to_string())),
+        (Kind::Float, Object::Float(value)) => Ok(Value::Text(python_float(*value))),
         (Kind::Bool, Object::Bool(value)) => Ok(Value::Bool(*value)),
         (Kind::Bool, Object::Int(value @ (0 | 1))) => Ok(Value::Bool(*value == 1)),
         (Kind::Text, Object::Text(text)) => Ok(Value::Text(text.clone())),
         _ => {
             let (shown, wanted) = match kind {
                 Kind::Int => (shown(object), "a whole number, as the Type says"),
+                Kind::Uint => (shown(object), "a whole number from 0 up, as the Type says"),
                 Kind::Float => (shown(object), "a number, as the Type says"),
                 Kind::Bool => (shown(object), "a truth, as the Type says"),
                 Kind::Text => (shown(object), "a string, as the Type says; put it in quotes"),
             };
             Err(format!("has the value {shown}, which is not {wanted}"))
         }
+    }
+}
+
+/// What two values that mean the same have in common: `2` and `2.0` are one float.
+fn comparable(value: &Value, kind: Kind) -> Value {
+    match value {
+        Value::Text(text) if kind == Kind::Float => {
+            text.parse::<f64>().map_or_else(|_| value.clone(), |number| Value::Text(number.to_string()))
+        }
+        _ => value.clone(),
     }
 }
 
@@ -183,8 +206,9 @@ fn default(
         json
     };
     let written = object(single).and_then(|object| value(&object, kind).ok());
-    if let Some(known) = written.filter(|default| values.contains(default)) {
-        return known;
+    let written = written.map(|default| comparable(&default, kind));
+    if let Some(known) = values.iter().find(|value| written.as_ref() == Some(&comparable(value, kind))) {
+        return known.clone();
     }
     let message = format!("is not among the values; {first} is the default instead");
     report.warn(format!("{path}.Default"), &json.to_string(), message);

@@ -22,11 +22,18 @@ pub(super) struct PythonError {
     pub(super) column: usize,
     /// What is wrong and what to write instead.
     pub(super) message: String,
+    /// Whether it only follows from something that has been refused already.
+    pub(super) follows: bool,
 }
 
 impl PythonError {
     pub(super) fn new(column: usize, message: impl Into<String>) -> Self {
-        Self { column, message: message.into() }
+        Self { column, message: message.into(), follows: false }
+    }
+
+    /// An error of an expression over `name`, which has been refused.
+    pub(super) fn following(column: usize, name: &str) -> Self {
+        Self { column, message: format!("{name} has been refused"), follows: true }
     }
 }
 

@@ -1,0 +1,40 @@
+//! The default configuration.
+
+use super::report::Report;
+use super::translate::Tunable;
+use crate::kernel::Configuration;
+use crate::space::Space;
+
+/// Many files have a default that breaks their own conditions: the valid configuration that has most values
+/// in common with it takes its place, of several the one whose other values are nearest in their lists.
+pub(super) fn valid_default(tunables: &mut [Tunable], space: &Space, report: &mut Report) {
+    let named = tunables
+        .iter()
+        .filter_map(|tunable| Some((tunable.parameter.name.clone(), tunable.parameter.default.clone()?)));
+    let written = Configuration(named.collect());
+    if space.index_of(&written).is_some() {
+        return;
+    }
+    let points: Vec<usize> = tunables
+        .iter()
+        .map(|Tunable { parameter, .. }| {
+            let default = parameter.default.as_ref();
+            parameter.values.iter().position(|value| Some(value) == default).unwrap_or(0)
+        })
+        .collect();
+    // How many values differ, and by how many places in their lists. Of equals the first, so that the same
+    // file always gives the same job.
+    let distance = |index: &usize| {
+        let point = space.point(*index);
+        let apart = point.iter().zip(&points).map(|(a, b)| usize::from(*a).abs_diff(*b));
+        apart.fold((0, 0), |(differ, places), apart| (differ + usize::from(apart > 0), places + apart))
+    };
+    let nearest = space.configuration((0..space.len()).min_by_key(distance).unwrap_or(0));
+    for tunable in tunables {
+        tunable.parameter.default = nearest.0.get(&tunable.parameter.name).cloned();
+    }
+    let message = format!(
+        "is a default that breaks the conditions; the nearest valid configuration takes its place, so speedups are over another baseline than the file's: {nearest}"
+    );
+    report.warn("ConfigurationSpace.TuningParameters", &written.to_string(), message);
+}
