@@ -23,21 +23,9 @@ pub enum Outcome {
     RunTimeout,
     /// Its outputs differ from the reference's.
     WrongAnswer,
-    /// Not measured at this share: hopeless or failed at another. Never the outcome of a whole trial.
+    /// Not measured at this share: hopeless or failed at another. Of a whole trial: a replay of what was not
+    /// recorded.
     Skipped,
-}
-
-impl Outcome {
-    /// Every outcome that a trial can have, in the order in which they are listed.
-    pub const OF_TRIALS: [Outcome; 7] = [
-        Outcome::Ok,
-        Outcome::CompileError,
-        Outcome::CompileTimeout,
-        Outcome::ResourceExceeded,
-        Outcome::RuntimeError,
-        Outcome::RunTimeout,
-        Outcome::WrongAnswer,
-    ];
 }
 
 impl fmt::Display for Outcome {
