@@ -5,19 +5,18 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use cudarc::driver::sys::CUfunction_attribute as Attribute;
 use fractune_tuner::trial::Outcome;
 
 use super::buffers::Buffer;
 use super::check::{Checks, Rule};
-use super::driver::{Context, DriverError, Function, MAX_PARAMETERS, code};
+use super::driver::{Context, DriverError, code};
 use super::open::Found;
-use super::resources::{self, Limits, Usage};
-use super::slots::{Expected, Input, Output, Slot, refresh_scratch, restore};
+use super::resources::Limits;
+use super::slots::{Expected, Slot, refresh_scratch, restore};
 use super::timing::{Launchable, Timer};
 use super::watch::Watch;
 use crate::backend::Fault;
-use crate::backend::data::{compare, scalar};
+use crate::backend::data::compare;
 use crate::worker::protocol::{Argument, Init, Load, MAX_RUNS};
 
 /// How long the card may cool down before times are taken again, and again.
@@ -26,13 +25,13 @@ const COOL_DOWN: [Duration; 2] = [Duration::from_millis(20), Duration::from_mill
 /// Buffers and loaded candidates of one worker.
 #[derive(Debug)]
 pub struct Device {
-    context: Rc<Context>,
-    limits: Limits,
+    pub(super) context: Rc<Context>,
+    pub(super) limits: Limits,
     checks: Checks,
     timer: Timer,
     watch: Option<Watch>,
     seed: u64,
-    slots: Vec<Slot>,
+    pub(super) slots: Vec<Slot>,
     reference: Option<Load>,
     candidates: BTreeMap<u32, Loaded>,
 }
@@ -46,11 +45,12 @@ enum Fresh {
     Outputs,
 }
 
+/// A loaded candidate.
 #[derive(Debug)]
-struct Loaded {
-    launchable: Launchable,
+pub(super) struct Loaded {
+    pub(super) launchable: Launchable,
     /// Whether its untimed run was made.
-    warm: bool,
+    pub(super) warm: bool,
 }
 
 impl Device {
@@ -283,106 +283,6 @@ impl Device {
         Ok((taken.map_err(|error| self.blame(&error))?, throttled))
     }
 
-    fn prepare(&self, load: &Load) -> Result<Loaded, Fault> {
-        let Some(launch) = load.launch else {
-            return Err(Fault::fatal("launch is missing: a CUDA kernel needs launch sizes"));
-        };
-        let parameters = self.parameters(&load.scalars)?;
-        let image = read(&load.artifact).map_err(|message| {
-            Fault::candidate(Outcome::RuntimeError, format!("cannot be loaded: {message}"))
-        })?;
-        let module = self.context.load(&image).map_err(|error| match error.code {
-            code::INVALID_IMAGE | code::NO_BINARY_FOR_GPU | code::UNSUPPORTED_PTX_VERSION => {
-                Fault::fatal(format!(
-                    "the driver cannot load what NVRTC made: {error}; NVRTC may be newer than the driver, or \
-                 compile.options name another GPU's architecture"
-                ))
-            }
-            _ => self.blame(&error),
-        })?;
-        let function = module.function(&load.symbol).map_err(|error| self.blame(&error))?;
-        self.check_parameters(&function)?;
-        let usage = usage(&function).map_err(|error| self.blame(&error))?;
-        if let Some(message) = resources::exceeded(&self.limits, usage, &launch) {
-            return Err(Fault::candidate(Outcome::ResourceExceeded, message));
-        }
-        if launch.shared_bytes > 0 {
-            // Beyond 48 KiB a kernel must ask.
-            function.allow_shared_memory(launch.shared_bytes).map_err(|error| self.blame(&error))?;
-        }
-        self.set_variables(&module, &load.variables)?;
-        Ok(Loaded { launchable: Launchable::new(function, launch, parameters), warm: false })
-    }
-
-    /// Buffers' addresses and scalars' bytes, in the order of the arguments.
-    fn parameters(&self, scalars: &[String]) -> Result<Vec<u64>, Fault> {
-        let wanted = self.slots.iter().filter(|slot| matches!(slot, Slot::Scalar { .. })).count();
-        if wanted != scalars.len() {
-            let given = scalars.len();
-            return Err(Fault::fatal(format!("scalars has {given} values for {wanted} scalar arguments")));
-        }
-        let mut scalars = scalars.iter();
-        let mut parameters = Vec::new();
-        for slot in &self.slots {
-            match slot {
-                Slot::Input(input) if input.variable => {}
-                Slot::Input(input) => parameters.push(input.buffer.address()),
-                Slot::Output(output) => parameters.push(output.buffer.address()),
-                Slot::Scalar { name, element } => {
-                    let text = scalars.next().map_or("", String::as_str);
-                    let bytes = scalar::parse(text, *element)
-                        .map_err(|error| Fault::fatal(format!("scalar {name}: {error}")))?;
-                    parameters.push(u64::from_le_bytes(bytes));
-                }
-            }
-        }
-        Ok(parameters)
-    }
-
-    /// The compiler cannot check a launch against the job's arguments, so this does.
-    fn check_parameters(&self, function: &Function) -> Result<(), Fault> {
-        let arguments = self.slots.iter().filter_map(|slot| match slot {
-            Slot::Input(input) if input.variable => None,
-            Slot::Input(Input { name, .. }) | Slot::Output(Output { name, .. }) => {
-                Some((name, size_of::<u64>()))
-            }
-            Slot::Scalar { name, element } => Some((name, element.bytes())),
-        });
-        let arguments: Vec<(&String, usize)> = arguments.collect();
-        let declared = function.parameters().map_err(|error| self.blame(&error))?;
-        let refused = |message| Err(Fault::candidate(Outcome::CompileError, message));
-        if declared.len() != arguments.len() || declared.len() > MAX_PARAMETERS {
-            let (takes, given) = (declared.len(), arguments.len());
-            return refused(format!(
-                "the kernel takes {takes} parameters, and the job passes {given} arguments"
-            ));
-        }
-        let different = declared.iter().zip(&arguments).enumerate().find(|(_, (d, (_, a)))| *d != a);
-        match different {
-            Some((i, (takes, (name, given)))) => refused(format!(
-                "parameter {i} of the kernel has {takes} bytes, and the argument {name} has {given}"
-            )),
-            None => Ok(()),
-        }
-    }
-
-    /// Fills the variables of a module that stand for buffers. `symbols` are theirs, in the buffers' order.
-    fn set_variables(&self, module: &super::driver::Module, symbols: &[String]) -> Result<(), Fault> {
-        let inputs = self.slots.iter().filter_map(|slot| match slot {
-            Slot::Input(input) if input.variable => Some(input),
-            _ => None,
-        });
-        for (input, symbol) in inputs.zip(symbols) {
-            let too_small = module.set_variable(symbol, &input.buffer).map_err(|error| self.blame(&error))?;
-            if let Some(size) = too_small {
-                let (name, bytes) = (&input.name, input.buffer.bytes());
-                let message = format!("the variable for {name} has {size} bytes, and the buffer {bytes}");
-                return Err(Fault::candidate(Outcome::ResourceExceeded, message));
-            }
-        }
-        Ok(())
-    }
-
     /// Runs a candidate once and waits for it.
     fn run_fresh(&self, launchable: &mut Launchable, fresh: Fresh) -> Result<(), DriverError> {
         for slot in &self.slots {
@@ -398,7 +298,7 @@ impl Device {
     }
 
     /// What an error means: the end of this process's device, or a candidate that could not be launched.
-    fn blame(&self, error: &DriverError) -> Fault {
+    pub(super) fn blame(&self, error: &DriverError) -> Fault {
         if !self.context.is_alive() {
             return Fault::lost(error.to_string());
         }
@@ -410,15 +310,7 @@ impl Device {
     }
 }
 
-fn usage(function: &Function) -> Result<Usage, DriverError> {
-    Ok(Usage {
-        registers: function.attribute(Attribute::CU_FUNC_ATTRIBUTE_NUM_REGS)?,
-        static_shared_bytes: function.attribute(Attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES)?,
-        max_threads: function.attribute(Attribute::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK)?,
-    })
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, String> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
     std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 

@@ -8,6 +8,7 @@ mod buffers;
 mod check;
 mod device;
 mod driver;
+mod loading;
 pub mod nvrtc;
 mod open;
 mod resources;

@@ -1,6 +1,5 @@
 //! What a run tunes on: the machine's CPUs, a GPU, or a recording.
 
-mod card;
 mod cpu;
 mod cuda;
 mod worker;
