@@ -165,11 +165,13 @@ async fn the_examples_and_their_references_compile() {
                     TaskArgument::Scalar { .. } => None,
                 })
                 .collect();
-            for entry in [Some(&task.kernel.entrypoint), task.kernel.verify.entrypoint.as_ref()] {
+            for entry in
+                [Some(&task.kernel.entrypoint), task.kernel.verify.entrypoint.as_ref()].into_iter().flatten()
+            {
                 let unit = Unit {
                     name: &task.kernel.name,
                     source: &task.source,
-                    entry: entry.unwrap(),
+                    entry,
                     arguments: vec![],
                     options: &task.kernel.compile.options,
                     macros: task.macros(task.default),
