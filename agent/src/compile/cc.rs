@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
-use super::{Artifact, CompileFailure, Unit};
+use super::{Artifact, CompileFailure, Unit, from_first_error, too_late};
 use crate::process::{Group, Limits, spawn_limited};
 
 /// The symbol of every artifact: `void fractune_call(void **arguments)`.
@@ -25,8 +25,6 @@ const LARGEST_MEMORY: u64 = 4 << 30;
 const DISK_IS_FULL: u64 = 256 << 10;
 /// What the compiler driver says when one of its programs was killed.
 const KILLED: &str = "Killed signal terminated program";
-/// Characters of a compiler's message that are kept.
-const MESSAGE_CHARS: usize = 2000;
 /// Bytes of a compiler's message that are read; a hostile source can make it say gigabytes.
 const MESSAGE_BYTES: u64 = 64 << 10;
 
@@ -125,13 +123,13 @@ impl Compiler {
                 Err(CompileFailure::Machine(format!("{}: no space left on device", self.objects.display())))
             }
             Ok(Ok((false, message))) => {
-                Err(candidate(Outcome::CompileError, shorten(&message, &source, unit.name)))
+                let message = message.replace(&source.display().to_string(), &format!("{}.c", unit.name));
+                Err(candidate(Outcome::CompileError, from_first_error(&message)))
             }
             Ok(Err(error)) => Err(CompileFailure::Machine(error.to_string())),
             Err(_) => {
                 group.kill().await;
-                let limit = self.timeout.as_secs();
-                Err(candidate(Outcome::CompileTimeout, format!("the compiler did not end within {limit} s")))
+                Err(candidate(Outcome::CompileTimeout, too_late(self.timeout)))
             }
         }
     }
@@ -154,10 +152,7 @@ impl Compiler {
             part(name);
             part(value);
         });
-        hash.finalize().iter().fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+        super::key(hash)
     }
 }
 
@@ -196,17 +191,6 @@ impl Unit<'_> {
             entry = self.entry,
         )
     }
-}
-
-/// The compiler's message from its first error on, without our file names.
-fn shorten(message: &str, source: &Path, name: &str) -> String {
-    let message = message.replace(&source.display().to_string(), &format!("{name}.c"));
-    let start = message
-        .find("error:")
-        .map_or(0, |at| message.get(..at).and_then(|head| head.rfind('\n')).map_or(0, |newline| newline + 1));
-    let text: String =
-        message.get(start..).unwrap_or(&message).trim_end().chars().take(MESSAGE_CHARS).collect();
-    if text.is_empty() { "the compiler failed and said nothing".into() } else { text }
 }
 
 #[cfg(test)]

@@ -7,10 +7,16 @@ mod serve;
 pub use cc::{Compiler, SYMBOL};
 pub use serve::serve;
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use fractune_tuner::kernel::ElementType;
 use fractune_tuner::trial::Outcome;
+use sha2::{Digest as _, Sha256};
+
+/// Characters of a compiler's message that are kept.
+const MESSAGE_CHARS: usize = 2000;
 
 /// What a compilation is made from. Equal units have equal artifacts.
 #[derive(Clone, Debug)]
@@ -32,7 +38,7 @@ pub struct Unit<'a> {
 /// A compiled unit.
 #[derive(Clone, Debug)]
 pub struct Artifact {
-    /// The shared object.
+    /// The shared object, or the CUBIN.
     pub path: PathBuf,
     /// Time that compiling took in nanoseconds; 0 when it had been compiled before.
     pub compile_ns: u64,
@@ -54,4 +60,28 @@ pub enum CompileFailure {
     /// The machine is: no candidate could be compiled.
     #[error("cannot compile: {0}")]
     Machine(String),
+}
+
+/// The key of an artifact, for what has been hashed.
+fn key(hash: Sha256) -> String {
+    hash.finalize().iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+/// A compiler's message from its first error on.
+fn from_first_error(message: &str) -> String {
+    let start = message
+        .find("error:")
+        .and_then(|at| message.get(..at))
+        .map_or(0, |head| head.rfind('\n').map_or(0, |newline| newline + 1));
+    let text: String =
+        message.get(start..).unwrap_or(message).trim_end().chars().take(MESSAGE_CHARS).collect();
+    if text.is_empty() { "the compiler failed and said nothing".into() } else { text }
+}
+
+/// The message of a `CompileTimeout`.
+fn too_late(limit: Duration) -> String {
+    format!("the compiler did not end within {} s", limit.as_secs())
 }

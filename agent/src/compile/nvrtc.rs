@@ -1,7 +1,6 @@
 //! A pool of compiler processes for CUDA C++: as many as there are CPUs, each compiling one source at a time.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -15,7 +14,7 @@ use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
 use super::serve::{Reply, Request};
-use super::{Artifact, CompileFailure, Unit};
+use super::{Artifact, CompileFailure, Unit, from_first_error, too_late};
 use crate::process::{Group, spawn_group};
 use crate::worker::WorkerCommand;
 
@@ -23,8 +22,6 @@ use crate::worker::WorkerCommand;
 const LARGEST_REPLY: usize = 256 << 20;
 /// A compiler loads its library within this time, also on a busy machine.
 const START: Duration = Duration::from_mins(1);
-/// Characters of a compiler's message that are kept.
-const MESSAGE_CHARS: usize = 2000;
 
 /// The compiler processes, and what they have made.
 #[derive(Debug)]
@@ -109,8 +106,8 @@ impl Pool {
         let idle = lock(&self.idle).pop();
         let mut result = self.compile(&request, idle).await;
         if matches!(result, Err(Broken::Died(_))) {
-            // What kills a compiler may have come from outside: the second time tells.
-            // So it does in a new process: what killed one may have killed the others that wait.
+            // What kills a compiler may have come from outside, and have killed the others that wait: the second
+            // time, in a new process, tells.
             result = self.compile(&request, None).await;
         }
         let compile_ns = started.elapsed().as_nanos() as u64;
@@ -118,15 +115,13 @@ impl Pool {
         let (image, symbols) = match result {
             Ok(done) => done,
             Err(Broken::Refused(message)) => {
-                return Err(candidate(Outcome::CompileError, shorten(&message)));
+                return Err(candidate(Outcome::CompileError, explain(&message)));
             }
             Err(Broken::Died(how)) => {
                 return Err(candidate(Outcome::CompileError, format!("the compiler crashed: {how}")));
             }
             Err(Broken::TimedOut) => {
-                let limit = self.timeout.as_secs();
-                let message = format!("the compiler did not end within {limit} s");
-                return Err(candidate(Outcome::CompileTimeout, message));
+                return Err(candidate(Outcome::CompileTimeout, too_late(self.timeout)));
             }
             Err(Broken::Machine(why)) => return Err(CompileFailure::Machine(why)),
         };
@@ -181,10 +176,7 @@ impl Pool {
         hash.update(format!("{:?}", self.version));
         // Plain strings, so that this does not fail.
         hash.update(serde_json::to_vec(request).unwrap_or_default());
-        hash.finalize().iter().fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+        super::key(hash)
     }
 }
 
@@ -273,20 +265,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The compiler's message from its first error on.
-fn shorten(message: &str) -> String {
-    let message = message.trim();
-    let start = message
-        .find("error:")
-        .or_else(|| message.find("error"))
-        .and_then(|at| message.get(..at))
-        .map_or(0, |head| head.rfind('\n').map_or(0, |newline| newline + 1));
+/// The compiler's message from its first error on, with a hint where its own headers are what breaks.
+fn explain(message: &str) -> String {
+    let text = from_first_error(message.trim());
     // Parameters are macros, and macros reach into the compiler's own headers.
-    let hint = if message.contains("__nv_nvrtc_builtin_header.h") {
-        "a parameter or size has the name of something in CUDA's headers, as a macro: rename it\n"
-    } else {
-        ""
-    };
-    let text: String = message.get(start..).unwrap_or(message).chars().take(MESSAGE_CHARS).collect();
-    if text.is_empty() { "the compiler failed and said nothing".into() } else { format!("{hint}{text}") }
+    if message.contains("__nv_nvrtc_builtin_header.h") {
+        return format!(
+            "a parameter or size has the name of something in CUDA's headers, as a macro: rename it\n{text}"
+        );
+    }
+    text
 }

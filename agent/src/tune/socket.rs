@@ -18,13 +18,7 @@ const WHOLE_GPU: u32 = 100;
 
 /// The gate of all runs on these CPUs. Where there can be none, one for this run alone, and why.
 pub(super) async fn shared_gate(cpus: &[usize]) -> (Gate, Option<String>) {
-    let shared = match socket(cpus) {
-        Ok(path) => {
-            Gate::shared(&path, Capacity::Lanes(cpus.to_vec())).await.map_err(|error| error.to_string())
-        }
-        Err(error) => Err(error.to_string()),
-    };
-    match shared {
+    match join(&format!("cpus-{}", name(cpus)), Capacity::Lanes(cpus.to_vec())).await {
         Ok(gate) => (gate, None),
         Err(why) => {
             let note =
@@ -36,24 +30,23 @@ pub(super) async fn shared_gate(cpus: &[usize]) -> (Gate, Option<String>) {
 
 /// The gate of all runs on a GPU under one MPS daemon. Where there can be none, one for this run alone, and why.
 pub(super) async fn shared_gpu_gate(uuid: &str) -> (Gate, Option<String>) {
-    let path = match named() {
-        Some(path) => Ok(path),
-        None => runtime_folder().map(|folder| folder.join(format!("{uuid}.sock"))),
-    };
-    let shared = match path {
-        Ok(path) => {
-            let whole = Capacity::Units(WHOLE_GPU);
-            Gate::shared(&path, whole).await.map_err(|error| error.to_string())
-        }
-        Err(error) => Err(error.to_string()),
-    };
-    match shared {
+    match join(uuid, Capacity::Units(WHOLE_GPU)).await {
         Ok(gate) => (gate, None),
         Err(why) => {
             let note = format!("other runs are not kept off this GPU: no shared gate ({why})");
             (Gate::gpu(), Some(note))
         }
     }
+}
+
+/// The gate of all runs of this user on a device, whose name every one of them comes to. An error is a sentence.
+async fn join(device: &str, capacity: Capacity) -> Result<Gate, String> {
+    // The environment may name another socket than one in the user's runtime folder.
+    let path = match std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) {
+        Some(path) => PathBuf::from(path),
+        None => runtime_folder().map_err(|error| error.to_string())?.join(format!("{device}.sock")),
+    };
+    Gate::shared(&path, capacity).await.map_err(|error| error.to_string())
 }
 
 /// Claims a GPU for a run of this user, for as long as the file is open. Runs under one MPS daemon share it; a
@@ -73,19 +66,6 @@ pub(super) fn claim_gpu(uuid: &str, shared: bool) -> Result<File, RunError> {
              daemon (CUDA_MPS_PIPE_DIRECTORY)"
         ))),
         Err(TryLockError::Error(error)) => Err(RunError::io(&path, &error)),
-    }
-}
-
-/// What the environment names instead of a socket in the user's runtime folder.
-fn named() -> Option<PathBuf> {
-    std::env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from)
-}
-
-/// A path that every run of this user on the same CPUs comes to.
-fn socket(cpus: &[usize]) -> io::Result<PathBuf> {
-    match named() {
-        Some(path) => Ok(path),
-        None => Ok(runtime_folder()?.join(format!("cpus-{}.sock", name(cpus)))),
     }
 }
 

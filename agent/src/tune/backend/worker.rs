@@ -14,7 +14,7 @@ const WORKER_START: Duration = Duration::from_mins(2);
 /// A device that is not ready, as an MPS server that recovers, is waited for so long...
 const RECOVERY: Duration = Duration::from_secs(20);
 /// ...with so much time between two tries.
-const RETRY_AFTER: Duration = Duration::from_millis(100);
+pub(super) const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// What a worker has to do before it is ready.
 pub(super) struct Ready<'a> {

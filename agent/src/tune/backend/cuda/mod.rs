@@ -17,7 +17,7 @@ use tokio::sync::OnceCell;
 
 use card::{find_card, is_the_same, others};
 
-use super::worker::{self, Ready};
+use super::worker::{self, RETRY_AFTER, Ready};
 use super::{Prepared, SHORTEST_COMPILE_LIMIT};
 use crate::backend::cuda::CHECKS;
 use crate::compile::nvrtc::{Pool, Symbols};
@@ -33,8 +33,6 @@ use crate::worker::{Ready as WorkerReady, Worker, WorkerCommand};
 
 /// A worker that only opens the GPU is ready within this time, also while an MPS server recovers.
 const OPEN: Duration = Duration::from_secs(30);
-/// Time between two tries.
-const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// The MPS control daemon takes a hanging client off the GPU within this time, or never.
 const TERMINATION: Duration = Duration::from_secs(1);
 

@@ -6,8 +6,9 @@ use fractune_tuner::settings::CacheState;
 use futures::future;
 
 use super::card::check_share;
-use super::{Cuda, Environment, OPEN, RETRY_AFTER};
+use super::{Cuda, Environment, OPEN};
 use crate::mps::PIPE_DIRECTORY;
+use crate::tune::backend::worker::RETRY_AFTER;
 use crate::tune::plan::{Plan, RunError};
 use crate::worker::protocol::{self, Init};
 use crate::worker::{Failure, Ready as WorkerReady, Worker, WorkerError};
