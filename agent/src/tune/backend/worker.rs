@@ -74,7 +74,10 @@ enum StartError {
 
 fn reference_failed(task: &Task, failure: &Failure) -> RunError {
     if let Failure::Lost { message } = failure {
-        return RunError::Machine(format!("{}: the device is lost again and again: {message}", task.name()));
+        let name = task.name();
+        return RunError::Machine(format!(
+            "{name}: its reference, or a neighbour on the GPU, loses the device again and again: {message}"
+        ));
     }
     let way_out = match failure {
         Failure::TimedOut { .. } => "; make it faster, or the problem's sizes smaller",
