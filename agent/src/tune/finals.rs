@@ -2,10 +2,12 @@
 //! numbers are reported.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use fractune_tuner::kernel::Configuration;
-use fractune_tuner::measure::{Finals, FinalsPolicy};
-use fractune_tuner::measure::{Quiet, QuietSamples, cross_plan, share_results, winners};
+use fractune_tuner::measure::{
+    Finals, FinalsPolicy, Quiet, QuietSamples, cross_plan, median, share_results, winners,
+};
 use fractune_tuner::results::ShareResult;
 use fractune_tuner::trial::{Outcome, Trial};
 
@@ -19,8 +21,10 @@ use crate::gate::Need;
 
 /// How many of another share's finalists join a share's own: among them, most likely, the other's winner.
 const GUESTS: usize = 3;
-/// Fresh workers that measure a share's winner.
-const CONFIRMATIONS: usize = 2;
+/// Fresh workers that measure a share's winner: at least, and at most while they disagree.
+const CONFIRMATIONS: RangeInclusive<usize> = 4..=8;
+/// The first of them measure the other shares' winners, too: what the share matrix says of those is less at stake.
+const WITH_GUESTS: usize = 2;
 
 /// Measures the finalists of every share and builds the share matrix. Empty if no trial is `Ok`.
 pub(super) async fn finals(
@@ -104,7 +108,8 @@ pub(super) async fn finals(
 }
 
 /// Measures the winners and the default once more, each share in workers of its own with no other beside them:
-/// memory that a worker got by chance, and idle clients of the same GPU, are worth a few percent.
+/// memory that a worker got by chance, and idle clients of the same GPU, are worth a few percent. Further workers
+/// are asked while the winner's medians lie further apart than half of the noise that the job allows.
 async fn confirm(
     run: &TaskRun<'_>,
     runners: &mut [Runner<'_>],
@@ -119,20 +124,35 @@ async fn confirm(
         runner.stop().await;
     }
     for runner in runners {
-        for _ in 0..CONFIRMATIONS {
-            let asked = entries.iter().copied().collect();
+        let mut medians = Vec::new();
+        for round in 1..=*CONFIRMATIONS.end() {
+            let own = |entry: &&u32| **entry == default || winners.get(&runner.share) == Some(*entry);
+            let asked = entries.iter().filter(|entry| round <= WITH_GUESTS || own(entry)).copied().collect();
             let samples = rounds(run, runner, prepared, BTreeSet::new(), asked, condemned).await?;
             let known: &mut BTreeMap<u32, Vec<u64>> = confirmed.entry(runner.share).or_default();
+            let winner = winners.get(&runner.share).and_then(|winner| samples.get(winner));
+            medians.extend(winner.and_then(|samples| median(samples)));
             for (trial, samples) in samples {
                 known.entry(trial).or_default().extend(samples);
             }
             runner.stop().await;
+            if round >= *CONFIRMATIONS.start() && agree(&medians, run.plan.measure.max_noise_percent) {
+                break;
+            }
         }
     }
     for known in confirmed.values_mut() {
         known.retain(|trial, _| !condemned.contains(trial));
     }
     Ok(confirmed)
+}
+
+/// Whether the times lie as close together as three do by chance alone only seldom: within half of `percent`.
+fn agree(times_ns: &[u64], percent: u32) -> bool {
+    match (times_ns.iter().min(), times_ns.iter().max()) {
+        (Some(least), Some(most)) => (most - least) * 200 <= least * u64::from(percent),
+        _ => true,
+    }
 }
 
 /// The `count` fastest trials at a share, fastest first.
@@ -227,4 +247,16 @@ async fn rounds(
     }
     let stayed = finals.standings().into_iter().filter(|standing| standing.stayed);
     Ok(stayed.map(|standing| (standing.trial, standing.samples)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_agree_within_half_of_the_noise_that_is_allowed() {
+        assert!(agree(&[1000, 1005, 1002], 1));
+        assert!(!agree(&[1000, 1006], 1));
+        assert!(agree(&[], 1), "a winner that failed everywhere needs no further worker");
+    }
 }

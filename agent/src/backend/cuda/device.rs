@@ -1,6 +1,7 @@
 //! A GPU as a device: buffers, the reference's outputs, and the loaded candidates.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use fractune_tuner::trial::Outcome;
 
 use super::buffers::Buffer;
 use super::check::{Checks, Rule};
-use super::driver::{Context, DriverError, code};
+use super::driver::{Context, DriverError, Memory, code};
 use super::open::Found;
 use super::resources::Limits;
 use super::slots::{Expected, Slot, refresh_scratch, restore};
@@ -22,9 +23,16 @@ use crate::worker::protocol::{Argument, Init, Load, MAX_RUNS};
 /// How long the card may cool down before times are taken again, and again.
 const COOL_DOWN: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(60)];
 
+/// Size of the GPU's pages of memory in bytes.
+const PAGE: usize = 2 << 20;
+/// Workers place their buffers after so many pages at most.
+const SHIFTS: u64 = 64;
+
 /// Buffers and loaded candidates of one worker.
 #[derive(Debug)]
 pub struct Device {
+    /// Takes up memory, so that the buffers lie where no earlier worker had them.
+    _shift: Option<Memory>,
     pub(super) context: Rc<Context>,
     pub(super) limits: Limits,
     checks: Checks,
@@ -63,6 +71,7 @@ impl Device {
         let unusable =
             |error: DriverError| fatal(&context, &error, format!("the checks of outputs: {error}"));
         let checks = Checks::load(&context, &read(checks).map_err(Fault::fatal)?).map_err(unusable)?;
+        let shift = shift(&context);
         let timer =
             Timer::new(&context, init.cache, l2_bytes).map_err(|error| no_memory(&context, &error))?;
         let mut slots = Vec::new();
@@ -80,7 +89,7 @@ impl Device {
         let reference = init.reference.clone();
         let watch = Watch::open(&ready.uuid);
         let (seed, candidates) = (init.seed, BTreeMap::new());
-        Ok(Self { context, limits, checks, timer, watch, seed, slots, reference, candidates })
+        Ok(Self { _shift: shift, context, limits, checks, timer, watch, seed, slots, reference, candidates })
     }
 
     /// Whether the device still works for this process.
@@ -323,6 +332,15 @@ fn words(error: &DriverError) -> String {
 
 fn no_memory(context: &Context, error: &DriverError) -> Fault {
     fatal(context, error, format!("GPU memory: {}", words(error)))
+}
+
+/// Some pages, a random number of them. Where buffers lie in a GPU's memory is worth a few percent to a kernel
+/// that waits for it, and worker after worker is given the same place: so the times of several workers would
+/// agree with each other, and with no later run.
+fn shift(context: &Rc<Context>) -> Option<Memory> {
+    let pages = RandomState::new().build_hasher().finish() % SHIFTS;
+    // Where memory is short the buffers come first.
+    context.allocate((pages as usize).max(1) * PAGE).ok()
 }
 
 /// A message that is for good, unless the device itself is lost.
