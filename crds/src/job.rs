@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
     status = "TuneJobStatus",
     derive = "PartialEq",
     doc = "Kernels to tune, and the GPU shares they will be served at.",
+    selectable = ".status.state",
     printcolumn = r#"{"name": "State", "type": "string", "jsonPath": ".status.state"}"#,
     printcolumn = r#"{"name": "Tasks", "type": "string", "jsonPath": ".status.tasks.summary"}"#,
     printcolumn = r#"{"name": "Trials", "type": "integer", "jsonPath": ".status.trials"}"#,
@@ -57,14 +58,24 @@ pub struct TuneJobSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub active_deadline_seconds: Option<i64>,
-    /// How often one task's pod may fail before the task does.
+    /// Call the job stalled after its pods could not be scheduled for this many seconds: because nobody offers
+    /// the share, for example. It goes on by itself as soon as somebody does.
+    #[serde(default = "five_minutes")]
+    #[schemars(range(min = 1))]
+    pub start_deadline_seconds: i64,
+    /// How often one task's pod may fail before the task does; 3 unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub backoff_limit: Option<i32>,
-    /// Delete the job this many seconds after its end; never unless set.
+    /// Delete the tasks and pods this many seconds after the job's end, never unless set. The `TuneJob`, its
+    /// results and the `ConfigMap` stay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub ttl_seconds_after_finished: Option<i32>,
+    /// Name of the controller that reconciles this job, if it is not fractune's operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    pub managed_by: Option<String>,
     /// What users may set of the tuning pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<PodTemplate>,
@@ -76,6 +87,10 @@ fn quiet() -> Vec<Neighbours> {
 
 fn one() -> u32 {
     1
+}
+
+fn five_minutes() -> i64 {
+    300
 }
 
 /// What runs on the rest of the GPU.
@@ -158,6 +173,10 @@ pub struct TuneJobStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 48))]
     pub totals: Vec<JobTotal>,
+    /// Digest of the spec and the sources that the tasks were made of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub digest: Option<String>,
 }
 
 /// The conditions of a job or task in one word.

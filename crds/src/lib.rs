@@ -4,6 +4,7 @@
 //! [`schema`] makes the definitions that Kubernetes is given. No reconcile logic lives here.
 
 mod bounds;
+pub mod conditions;
 mod fields;
 mod job;
 mod load;
@@ -19,6 +20,20 @@ pub use load::{LoadError, Manifest, load, parse};
 pub use task::{BestAtShare, Gpu, TrialCounts, TuneTask, TuneTaskSpec, TuneTaskStatus, UnitsAtShare};
 pub use validate::validate;
 pub use yaml::MAX_BYTES;
+
+/// Labels of everything that a job owns.
+pub mod labels {
+    /// Name of the `TuneJob`; its digest where the name is longer than a label's value may be.
+    pub const JOB: &str = "fractune.dev/job";
+}
+
+/// Field managers of server-side apply.
+pub mod managers {
+    /// Everything that the operator writes.
+    pub const OPERATOR: &str = "fractune.dev/operator";
+    /// Status of a `TuneTask`, from its pod.
+    pub const AGENT: &str = "fractune.dev/agent";
+}
 
 /// API group of the resources.
 pub const GROUP: &str = "fractune.dev";

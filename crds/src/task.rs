@@ -1,6 +1,8 @@
 //! `TuneTask`: one kernel and problem of a job, at all of the job's shares. Made by the operator; its
 //! status is written from the pod.
 
+use std::collections::BTreeMap;
+
 use fractune_tuner::kernel::Configuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
@@ -22,10 +24,14 @@ use crate::job::{Neighbours, State};
     derive = "PartialEq",
     doc = "One kernel and problem of a TuneJob, at all of the job's shares. Made by the operator.",
     selectable = ".spec.jobName",
+    selectable = ".status.state",
     printcolumn = r#"{"name": "Kernel", "type": "string", "jsonPath": ".spec.kernel"}"#,
     printcolumn = r#"{"name": "Problem", "type": "string", "jsonPath": ".spec.problem"}"#,
     printcolumn = r#"{"name": "Trials", "type": "integer", "jsonPath": ".status.trials.total"}"#,
+    printcolumn = r#"{"name": "Of", "type": "integer", "jsonPath": ".spec.maxTrials"}"#,
     printcolumn = r#"{"name": "State", "type": "string", "jsonPath": ".status.state"}"#,
+    printcolumn = r#"{"name": "GPU", "type": "string", "priority": 1, "jsonPath": ".status.gpu.product"}"#,
+    printcolumn = r#"{"name": "Node", "type": "string", "priority": 1, "jsonPath": ".status.node"}"#,
     printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#
 )]
 #[serde(rename_all = "camelCase")]
@@ -45,6 +51,12 @@ pub struct TuneTaskSpec {
     /// Position among the job's tasks, from 0: the completion index of its pod.
     #[schemars(range(min = 0, max = 100_000))]
     pub index: i32,
+    /// Trials to make at most: the job's `search.maxTrials`. Raising it makes a finished task go on.
+    #[schemars(range(min = 1))]
+    pub max_trials: i64,
+    /// Digest of everything else that the task's trials depend on: the job's spec and the sources it names.
+    #[schemars(length(max = 64))]
+    pub digest: String,
 }
 
 /// What the pod reports of a task.
@@ -76,6 +88,18 @@ pub struct TuneTaskStatus {
     /// Where it was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu: Option<Gpu>,
+    /// Node of the pod that wrote this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 253))]
+    pub node: Option<String>,
+    /// Sizes that reach the source as macros; none where they only are arguments.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16))]
+    pub size_macros: BTreeMap<String, i64>,
+    /// What a reader of the numbers should know, such as a sandbox that the node could not give.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(max = 1024)))]
+    pub notes: Vec<String>,
     /// Drift of the canary kernel in percent, such as `0.4`: how much neighbours that are not ours disturb.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
@@ -84,6 +108,13 @@ pub struct TuneTaskStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 786_432))]
     pub checkpoint: Option<String>,
+    /// Trials that the checkpoint holds: no later pod makes them again.
+    #[schemars(range(min = 0))]
+    pub checkpoint_trials: i64,
+    /// Digest of the spec that the checkpoint was made under; it is of no use under another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub checkpoint_digest: Option<String>,
 }
 
 /// Trials by outcome.
@@ -141,6 +172,14 @@ pub struct BestAtShare {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub default_ns: Option<i64>,
+    /// Median time, at this share, of the largest share's winner in nanoseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub full_choice_ns: Option<i64>,
+    /// The job's metrics of this configuration, as numbers in strings, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 16))]
+    pub metrics: BTreeMap<String, String>,
     /// Whether the time is from the quiet rounds at the end, and not from the search.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub quiet: bool,

@@ -70,7 +70,9 @@ pub(super) fn job() -> Vec<Rule> {
         "measure",
         "activeDeadlineSeconds",
         "backoffLimit",
+        "startDeadlineSeconds",
         "ttlSecondsAfterFinished",
+        "managedBy",
         "template",
     ];
     let mut rules: Vec<Rule> = fixed
@@ -109,7 +111,11 @@ pub(super) fn job() -> Vec<Rule> {
 
 /// The rules of a `TuneTask`.
 pub(super) fn task() -> Vec<Rule> {
-    vec![Rule::new("spec", "self == oldSelf", "a task is made by its job and does not change")]
+    let fixed = ["jobName", "kernel", "problem", "shares", "index", "digest"];
+    fixed
+        .iter()
+        .map(|field| Rule::new("spec", unchanged(field), format!("{field} is immutable: edit the TuneJob")))
+        .collect()
 }
 
 /// The rule that a property neither changes nor comes nor goes.
