@@ -27,10 +27,12 @@ lint: setup ## rustfmt, clippy, stale CRDs, licences and advisories
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo run -q --locked -p fractune-crds -- --check crds
+	cargo run -q --locked -p fractune-crds -- --check charts/fractune/files/crds
 	@scripts/deny
 
 crds: ## write crds/*.yaml from the Rust types
 	cargo run -q --locked -p fractune-crds -- crds
+	cargo run -q --locked -p fractune-crds -- charts/fractune/files/crds
 
 bench: build ## figures of speed and truth on this machine, as ratios in one run
 	bench/run
