@@ -194,7 +194,7 @@ class Supervisor:
         staged = self.layout.dir / node.name / f"image-{threading.get_ident()}.tar"
         shutil.copyfile(image, staged)
         try:
-            done = self.ctr(node, "images", "import", components.INSIDE / node.name / staged.name)
+            done = self.ctr(node, "images", "import", "--local", components.INSIDE / node.name / staged.name)
             if done.returncode != 0:
                 raise RuntimeError(f"{image}: not imported as an image: {done.stderr.strip()}")
         finally:
