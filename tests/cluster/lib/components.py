@@ -154,6 +154,9 @@ def kubelet_config(identity, node):
         "cgroupDriver": "cgroupfs",
         "cgroupRoot": f"/{machine.PREFIX}{identity}/{node.name}",
         "containerRuntimeEndpoint": f"unix://{CONTAINERD}",
+        # Without one, every pod gets a warning. There is no name service: a closed port refuses at once.
+        "clusterDNS": [names.API_SERVICE],
+        "clusterDomain": "cluster.local",
         "failCgroupV1": False,
         "failSwapOn": False,
         "resolvConf": str(INSIDE / node.name / "resolv.conf"),

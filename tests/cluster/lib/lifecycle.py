@@ -19,6 +19,7 @@ import machine
 from processes import tail
 from programs import say
 
+ORDERLY = 20.0  # how long a cluster may take to end by itself, in seconds
 SUPERVISOR = pathlib.Path(__file__).with_name("supervisor.py")
 
 
@@ -39,7 +40,7 @@ class Running:
             os.close(self.lifeline)
             self.lifeline = None
         try:
-            self.process.wait(20)
+            self.process.wait(ORDERLY)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -78,8 +79,8 @@ def up(folder, programs, options, tied):
     port = listener.getsockname()[1]
     state = {
         "identity": identity,
-        "process": process.pid,
-        "started": start_time(process.pid),
+        # Each process with its start time, which tells it from a later one with the same number.
+        "unshare": [process.pid, start_time(process.pid)],
         "kubernetes": programs.version,
         "nodes": options["nodes"],
     }
@@ -95,6 +96,8 @@ def up(folder, programs, options, tied):
         process.kill()
         running.end(keep_logs=True)
         raise
+    first = int(pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8").split()[0])
+    layout.write_state({**state, "first": [first, start_time(first)]})
     credentials.write_kubeconfig(layout, layout.outside, "admin", f"https://127.0.0.1:{port}")
     return running
 
@@ -166,13 +169,14 @@ def down(folder, keep_logs):
     if alive(state):
         with contextlib.suppress(Failed):
             ask(folder, request="down")
-        until = time.monotonic() + 20
+        until = time.monotonic() + ORDERLY
         while alive(state) and time.monotonic() < until:
             time.sleep(0.02)
-        if alive(state):
-            os.kill(state["process"], signal.SIGKILL)
-            while alive(state):
-                time.sleep(0.02)
+        while left := alive(state):
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
     remove(layout, keep_logs)
 
 
@@ -186,7 +190,7 @@ def opened(folder):
 def command_inside(folder, command, node=None):
     """COMMAND as it is run in the cluster's network (or in a node's namespaces), and its environment."""
     layout = opened(folder)
-    process = first_process(layout.state())
+    process = layout.state()["first"][0]
     if node is not None:
         # Every process of a node's own shares its namespaces; the holder is the one that only sleeps.
         state = next((c for c in ask(folder, request="status")["nodes"] if c["node"] == node), None)
@@ -207,15 +211,7 @@ def environment(layout, kubeconfig):
     }
 
 
-def first_process(state):
-    children = pathlib.Path(f"/proc/{state['process']}/task/{state['process']}/children").read_text(encoding="utf-8").split()
-    if not children:
-        raise Failed("the cluster is ending")
-    return int(children[0])
-
-
 def start_time(pid):
-    """Tells a process from a later one with the same number."""
     try:
         return int(pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[19])
     except (OSError, IndexError):
@@ -223,10 +219,17 @@ def start_time(pid):
 
 
 def alive(state):
-    if "process" not in state or start_time(state["process"]) != state["started"]:
+    """The cluster's processes that live, of the two that all others end with."""
+    return [state[which][0] for which in ("unshare", "first") if which in state and lives(*state[which])]
+
+
+def lives(pid, started):
+    if start_time(pid) != started:
         return False
-    # A process that has ended and is not yet waited for is dead, too.
-    return pathlib.Path(f"/proc/{state['process']}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] != "Z"
+    with contextlib.suppress(OSError):
+        # One that has ended and is not yet waited for does not live.
+        return pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[0] != "Z"
+    return False
 
 
 def remove(layout, keep_logs=False):

@@ -6,7 +6,7 @@ import subprocess
 import threading
 import time
 
-GRACE = 5.0  # from SIGTERM to SIGKILL, in seconds
+GRACE = 3.0  # from SIGTERM to SIGKILL, in seconds
 PAUSE = 0.5  # before it is started again
 
 

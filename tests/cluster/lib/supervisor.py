@@ -187,12 +187,15 @@ class Supervisor:
 
     def node_serves(self, node):
         # The API server believes in a node for a while after its kubelet is gone: ask the kubelet's port, too.
-        return answers(10250, node.address) and self.api.node_ready(node.name)
+        return self.api.node_ready(node.name) and answers(10250, node.address)
 
     def load(self, node, image):
         # By way of the cluster's folder: the image's own may lie beneath a node's /run or /var.
         staged = self.layout.dir / node.name / f"image-{threading.get_ident()}.tar"
-        shutil.copyfile(image, staged)
+        try:
+            os.link(image, staged)
+        except OSError:  # it lies in another file system
+            shutil.copyfile(image, staged)
         try:
             done = self.ctr(node, "images", "import", "--local", components.INSIDE / node.name / staged.name)
             if done.returncode != 0:
