@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shlex
 
 import layout as names
 import machine
@@ -124,7 +125,7 @@ def mounts_script(layout, programs, node):
     # The folders are opened before /run and /var are covered, since they may lie there.
     lines = [
         "set -e",
-        f"exec 3<'{layout.dir}' 4<'{programs.cache}'",
+        f"exec 3<{shlex.quote(str(layout.dir))} 4<{shlex.quote(str(programs.cache))}",
         "mount -t tmpfs -o mode=755 tmpfs /run",
         f"mkdir -p {INSIDE} {PROGRAMS_INSIDE} /run/lock",
         f"mount --no-canonicalize --bind /proc/self/fd/3 {INSIDE}",

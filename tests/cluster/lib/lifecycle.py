@@ -123,7 +123,7 @@ def await_report(layout, descriptor):
         raise Failed(f"the cluster ended while it started:\n{tail(layout.logs / 'supervisor.log')}")
     answer = json.loads(text)
     if "error" in answer:
-        raise Failed(f"{answer['error']}\nAll logs: {layout.logs}")
+        raise Failed(answer["error"])
 
 
 def hold(running):

@@ -105,9 +105,14 @@ def make_cgroups(identity, nodes):
 
 def enable_controllers(folder):
     offered = (folder / "cgroup.controllers").read_text(encoding="utf-8").split()
+    enabled = (folder / "cgroup.subtree_control").read_text(encoding="utf-8").split()
     for controller in CONTROLLERS:
-        if controller in offered:
-            (folder / "cgroup.subtree_control").write_text(f"+{controller}")
+        if controller in offered and controller not in enabled:
+            try:
+                (folder / "cgroup.subtree_control").write_text(f"+{controller}")
+            except OSError as error:
+                raise RuntimeError(f"the {controller} controller cannot be enabled in {folder} ({error.strerror}): in a "
+                                   "container, move its processes into a group below that one first") from error  # fmt: skip
 
 
 def remove_cgroups(identity, patience=5.0):

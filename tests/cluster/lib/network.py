@@ -4,6 +4,7 @@ Nothing is translated: the control plane's namespace is every node's router, and
 `kubernetes.default`, so that pods reach the API server without a service proxy.
 """
 
+import re
 import subprocess
 
 import layout as names
@@ -16,10 +17,11 @@ def run(*command, inside=None):
     done = subprocess.run([*enter, *map(str, command)], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(f"`{' '.join(map(str, command))}` failed: {done.stderr.strip() or done.returncode}")
+    return done.stdout
 
 
 def ip(*arguments, inside=None):
-    run(*machine.ip_command(), *arguments, inside=inside)
+    return run(*machine.ip_command(), *arguments, inside=inside)
 
 
 def forward_packets(inside=None):
@@ -37,8 +39,9 @@ def connect_control_plane():
 
 def connect_node(node, holder):
     """HOLDER is the process whose namespaces are the node's."""
-    far = f"far-{node.number}"
-    ip("link", "add", node.name, "type", "veth", "peer", "name", far)
+    ip("link", "add", node.name, "type", "veth")
+    # The kernel names the other end: busybox cannot. It is shown as `3: node-1@veth0: <BROADCAST...`.
+    far = re.search(rf"{node.name}@([^:]+):", ip("link", "show", node.name)).group(1)
     ip("link", "set", far, "netns", holder)
     ip("link", "set", node.name, "master", names.BRIDGE)
     ip("link", "set", node.name, "up")
