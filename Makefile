@@ -6,7 +6,8 @@ JOB ?= examples/cpu-sgemm.yaml
 OUT ?= fractune-out/$(basename $(notdir $(JOB)))
 CLI := $(TARGET)/release/kubectl-fractune
 
-.PHONY: help setup build run report test lint crds bench bench-search bench-space clean
+.PHONY: help setup build run report test lint crds bench bench-search bench-space \
+        cluster cluster-build clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -42,6 +43,12 @@ bench-search: ## replay recorded spaces with every strategy: make bench-search S
 
 bench-space: ## time and memory of the construction of spaces: make bench-space SPACES=DIR OUT=DIR
 	bench/space --spaces $(SPACES) --out $(OUT)
+
+cluster: ## a real Kubernetes for as long as a shell, or a command, runs: make cluster [NODES=2] [KUBERNETES=oldest] [CMD='kubectl get nodes']
+	@tests/cluster/cluster $(if $(CMD),run,shell) $(if $(NODES),--nodes $(NODES)) $(if $(KUBERNETES),--kubernetes $(KUBERNETES)) $(if $(CMD),-- bash -c '$(subst ','\'',$(CMD))')
+
+cluster-build: ## build its programs, which `make cluster` does too, and keep them in ~/.cache/fractune
+	@tests/cluster/cluster build $(if $(KUBERNETES),--kubernetes $(KUBERNETES))
 
 clean: ## remove what was built
 	cargo clean
