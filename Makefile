@@ -6,7 +6,8 @@ JOB ?= examples/cpu-sgemm.yaml
 OUT ?= fractune-out/$(basename $(notdir $(JOB)))
 CLI := $(TARGET)/release/kubectl-fractune
 
-.PHONY: help setup build run report test lint crds bench bench-search bench-space clean
+.PHONY: help setup build run report test lint crds bench bench-search bench-space \
+        cluster cluster-build clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,10 +28,12 @@ lint: setup ## rustfmt, clippy, stale CRDs, licences and advisories
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo run -q --locked -p fractune-crds -- --check crds
+	cargo run -q --locked -p fractune-crds -- --check charts/fractune/files/crds
 	@scripts/deny
 
 crds: ## write crds/*.yaml from the Rust types
 	cargo run -q --locked -p fractune-crds -- crds
+	cargo run -q --locked -p fractune-crds -- charts/fractune/files/crds
 
 bench: build ## figures of speed and truth on this machine, as ratios in one run
 	bench/run
@@ -40,6 +43,12 @@ bench-search: ## replay recorded spaces with every strategy: make bench-search S
 
 bench-space: ## time and memory of the construction of spaces: make bench-space SPACES=DIR OUT=DIR
 	bench/space --spaces $(SPACES) --out $(OUT)
+
+cluster: ## a real Kubernetes for as long as a shell, or a command, runs: make cluster [NODES=2] [KUBERNETES=oldest] [CMD='kubectl get nodes']
+	@tests/cluster/cluster $(if $(CMD),run,shell) $(if $(NODES),--nodes $(NODES)) $(if $(KUBERNETES),--kubernetes $(KUBERNETES)) $(if $(CMD),-- bash -c '$(subst ','\'',$(CMD))')
+
+cluster-build: ## build its programs, which `make cluster` does too, and keep them in ~/.cache/fractune
+	@tests/cluster/cluster build $(if $(KUBERNETES),--kubernetes $(KUBERNETES))
 
 clean: ## remove what was built
 	cargo clean

@@ -1,0 +1,3 @@
+module fractune.dev/cluster/certs
+
+go 1.24
