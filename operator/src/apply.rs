@@ -44,7 +44,7 @@ pub enum ApplyError {
 }
 
 /// Writes to the API server.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Writer {
     client: Client,
     leadership: Leadership,

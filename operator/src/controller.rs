@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{Config, Controller};
 use kube::runtime::reflector::{ObjectRef, Store, store};
-use kube::runtime::{WatchStreamExt as _, metadata_watcher, watcher};
+use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
@@ -56,7 +56,7 @@ impl Watches {
         let (pods, pod_changes) = cached(scoped::<Pod>(client, namespace), |pod| pod.spec = None);
         let (config_maps, config_map_changes) =
             cached(scoped::<ConfigMap>(client, namespace), |map| map.data = None);
-        let sources = metadata_watcher(scoped::<ConfigMap>(client, namespace), watcher::Config::default());
+        let sources = watcher(scoped::<PartialObjectMeta<ConfigMap>>(client, namespace), watcher::Config::default());
         let sources = sources.default_backoff().touched_objects();
         let named_by = jobs.clone();
         let controller = controller
