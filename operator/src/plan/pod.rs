@@ -19,7 +19,7 @@ use crate::fetch::Observed;
 use crate::names;
 
 /// Name of the container that tunes.
-pub const TUNE: &str = "tune";
+pub(super) const TUNE: &str = "tune";
 const REPORTER: &str = "reporter";
 /// User and group of every tuning pod: one, so that one MPS server serves them all.
 const USER: i64 = 65532;
