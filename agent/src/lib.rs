@@ -2,13 +2,18 @@
 //!
 //! [`tune::run`] is the loop. What it tunes on is a [`backend`]; candidates run in [`worker`]s, child
 //! processes that may die in any way; [`compile`] makes them; the [`gate`] says who may use the device when.
-//! On GPUs [`mps`] gives each worker its share, and [`nvml`] says what the card is and how it is clocked.
+//! In a pod, [`pod`] keeps a run's result from being lost and [`report`] writes it to the cluster; they talk by a
+//! [`link`]. On GPUs [`mps`] gives each worker its share, and [`nvml`] says what the card is and how it is clocked.
 
 pub mod backend;
 pub mod compile;
 pub mod gate;
+pub mod link;
 pub mod mps;
 pub mod nvml;
+pub mod pod;
 mod process;
+#[cfg(feature = "report")]
+pub mod report;
 pub mod tune;
 pub mod worker;

@@ -1,15 +1,12 @@
 //! The agent: tunes in a pod or on any machine, and runs candidates as its own worker.
 
+mod tuning;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use fractune_agent::mps;
-use fractune_agent::tune::{self, Event, GpuTarget, Output, Plan, RunError, Target, exit};
-use fractune_agent::worker::{self, WorkerCommand};
-use fractune_tuner::kernel::Language;
-use tracing::{error, info};
+use fractune_agent::{mps, worker};
 
 #[derive(Parser)]
 #[command(version, about = "Measures kernels at the share they will be served at")]
@@ -30,7 +27,19 @@ enum Command {
         /// Tune only this task: kernels and problems in the job's order, from 0.
         #[arg(long, env = "JOB_COMPLETION_INDEX")]
         task: Option<usize>,
+        /// In a pod: the folder that is shared with the reporter (docs/pods.md).
+        #[arg(long, requires = "task")]
+        link: Option<PathBuf>,
+        /// Seconds to wait for the reporter to say what to tune.
+        #[arg(long, hide = true, default_value_t = 120, requires = "link")]
+        start_seconds: u64,
+        /// Seconds to wait for the reporter to confirm the final status.
+        #[arg(long, hide = true, default_value_t = 120, requires = "link")]
+        confirm_seconds: u64,
     },
+    /// In a pod: write what the tuning container finds to the status of its `TuneTask` (docs/pods.md).
+    #[cfg(feature = "report")]
+    Report(fractune_agent::report::Arguments),
     /// Run candidates for a parent process; requests on standard input (docs/worker-protocol.md).
     Worker,
     /// Compile CUDA C++ for a parent process.
@@ -46,62 +55,24 @@ fn main() -> ExitCode {
         Command::Worker => worker::serve(),
         Command::Compile => fractune_agent::compile::serve(),
         Command::MpsGuard => mps::guard(),
-        Command::Tune { job, out, task } => {
-            let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-            tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-            match tune(&job, out, task) {
-                Ok(code) => ExitCode::from(code),
-                Err(failure) => {
-                    error!("{failure:#}");
-                    ExitCode::from(failure.downcast_ref::<RunError>().map_or(exit::SPEC, RunError::exit_code))
-                }
-            }
+        Command::Tune { job, out, task, link, start_seconds, confirm_seconds } => {
+            log_to_stderr();
+            let request = tuning::Request { job, out, task };
+            ExitCode::from(match link {
+                Some(link) => tuning::tune_in_pod(&request, link, start_seconds, confirm_seconds),
+                None => tuning::tune(&request),
+            })
+        }
+        #[cfg(feature = "report")]
+        Command::Report(arguments) => {
+            log_to_stderr();
+            ExitCode::from(fractune_agent::report::main(&arguments))
         }
     }
 }
 
-fn tune(job: &std::path::Path, folder: PathBuf, task: Option<usize>) -> anyhow::Result<u8> {
-    let manifest = std::fs::read(job).with_context(|| job.display().to_string())?;
-    let (loaded, mut tasks) = fractune_crds::load(&manifest, |_| ())?;
-    if let Some(task) = task {
-        let count = tasks.len();
-        tasks = tasks.into_iter().skip(task).take(1).collect();
-        anyhow::ensure!(!tasks.is_empty(), "--task {task}: the job has {count} tasks, numbered from 0");
-    }
-    let plan = Plan::new(loaded.job, tasks);
-    let program = std::env::current_exe().context("this program's own file")?;
-    let target = match plan.tasks.first().map(|task| task.kernel.language) {
-        Some(Language::Cuda) => Target::Cuda(GpuTarget { program, gpu: None }),
-        _ => Target::Cpu(WorkerCommand { program, args: vec!["worker".into()] }),
-    };
-    let output = Output { folder, resume: true, manifest };
-    let done = tune::until_interrupted(tune::run(&plan, &output, target, &log_event))?;
-    let Some(result) = done else {
-        info!("interrupted; every finished trial is kept");
-        return Ok(exit::INTERRUPTED);
-    };
-    Ok(if result?.is_complete() { exit::DONE } else { exit::NO_RESULT })
-}
-
-fn log_event(event: Event) {
-    match event {
-        Event::TaskStarted { name, valid, budget, resumed, .. } => {
-            info!(task = name, valid, budget, resumed, "search started");
-        }
-        Event::Trial { trial, .. } => {
-            let times: Vec<_> =
-                trial.measurements.iter().filter_map(|m| Some((m.share, m.time_ns?))).collect();
-            info!(trial = trial.trial, outcome = %trial.outcome, ?times, "trial");
-        }
-        Event::Finals { share, entries, .. } => info!(share, entries, "measuring finalists quietly"),
-        Event::TaskFinished { result, .. } => {
-            info!(
-                task = format!("{}/{}", result.kernel, result.problem),
-                trials = result.trials,
-                "task done"
-            );
-        }
-        Event::Note(note) => info!("{note}"),
-    }
+fn log_to_stderr() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }

@@ -173,6 +173,10 @@ pub struct TuneJobStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 48))]
     pub totals: Vec<JobTotal>,
+    /// The `search.maxTrials` that the job's end speaks of; none before its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub max_trials: Option<i64>,
     /// Digest of the spec and the sources that the tasks were made of.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]

@@ -1,4 +1,29 @@
 //! The controller: reconciles a `TuneJob` into `TuneTask`s and one Indexed Job of tuning pods.
 //!
-//! Its own issue comes next; until then the crate only fixes its place in the house: it depends on
-//! `fractune-crds`, never on `fractune-agent`.
+//! One pass over a job has five steps, and each says by its place whether it may touch the API server:
+//!
+//! | step | module | API server |
+//! |---|---|---|
+//! | fetch | [`fetch`] | reads |
+//! | validate | [`validate`] | no |
+//! | plan | [`plan`] | no |
+//! | apply | [`apply`] | writes, under the lease |
+//! | status | [`status`] derives it, [`apply`] writes it | writes, under the lease |
+//!
+//! [`reconcile`] puts them together, [`controller`] says when, [`run`] starts everything.
+
+pub mod apply;
+pub mod args;
+pub mod controller;
+pub mod events;
+pub mod fetch;
+pub mod leadership;
+pub mod metrics;
+pub mod names;
+pub mod plan;
+pub mod reconcile;
+pub mod run;
+pub mod server;
+pub mod status;
+pub mod telemetry;
+pub mod validate;

@@ -2,6 +2,7 @@
 
 mod backend;
 mod batch;
+pub(crate) mod checkpoint;
 mod finals;
 pub mod folder;
 mod interrupt;
@@ -29,8 +30,10 @@ pub use plan::{Event, Listener, Output, Plan, RunError, exit};
 
 use crate::backend::replay::Recording;
 use crate::gate::Gate;
+use crate::link::{self, Link};
 use crate::worker::WorkerCommand;
 use folder::Folder;
+use search::Earlier;
 use session::Runner;
 
 /// What to tune on.
@@ -67,9 +70,24 @@ pub async fn run(
     target: Target,
     listener: Listener<'_>,
 ) -> Result<JobResult, RunError> {
+    run_linked(plan, output, target, None, listener).await
+}
+
+/// As [`run`], in a pod: goes on with the checkpoint in the `link`, if it was made under the same conditions, and
+/// says there what is measured.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_linked(
+    plan: &Plan,
+    output: &Output,
+    target: Target,
+    link: Option<&Link>,
+    listener: Listener<'_>,
+) -> Result<JobResult, RunError> {
     let objects = output.folder.join(folder::OBJECTS);
     let backend = Backend::start(plan, &objects, target).await?;
-    let result = tune_all(plan, output, &backend, listener).await;
+    let result = tune_all(plan, output, &backend, link, listener).await;
     backend.stop().await;
     result
 }
@@ -79,10 +97,20 @@ async fn tune_all(
     plan: &Plan,
     output: &Output,
     backend: &Backend,
+    link: Option<&Link>,
     listener: Listener<'_>,
 ) -> Result<JobResult, RunError> {
     let mut device = backend.device(&plan.shares);
     let folder = Folder::open(output, &plan.job)?;
+    if let (Some(link), [task]) = (link, &plan.tasks[..]) {
+        let path = link.path(link::DEVICE);
+        link.write(link::DEVICE, &device).map_err(|error| RunError::io(&path, &error))?;
+        let header = header(plan, task, &device);
+        let note = checkpoint::adopt(&link.path(link::CHECKPOINT), &folder.trials(task), &header)?;
+        if let Some(note) = note {
+            listener(Event::Note(note));
+        }
+    }
     for task in &plan.tasks {
         TrialLog::check(&folder.trials(task), &header(plan, task, &device))?;
     }
@@ -123,17 +151,19 @@ async fn tune(
     folder: &Folder,
 ) -> Result<(TaskResult, Vec<String>), RunError> {
     let Task { kernel, problem, space, .. } = run.task;
-    let (mut log, known) = open_log(run, device, &folder.trials(run.task))?;
+    let path = folder.trials(run.task);
+    let (mut log, known) = open_log(run, device, &path)?;
+    let dropped = checkpoint::dropped(&path);
     (run.listener)(Event::TaskStarted {
         task: run.number,
         name: run.task.name(),
         raw: space.raw(),
         valid: space.len() as u64,
         budget: u64::from(run.plan.search.max_trials).min(space.len() as u64) as u32,
-        resumed: known.len() as u32,
+        resumed: known.len() as u32 + dropped.values().sum::<u32>(),
     });
     let mut runners = runners(run);
-    let found = search::search(run, &mut log, known, &mut runners).await?;
+    let found = search::search(run, &mut log, Earlier { known, dropped }, &mut runners).await?;
     let finals_started = Instant::now();
     let shares = finals::finals(run, &found.trials, &mut runners).await?;
     let result = TaskResult {
@@ -147,8 +177,8 @@ async fn tune(
         folder: folder::folder_of(run.task),
         raw: space.raw(),
         valid: space.len() as u64,
-        trials: found.trials.len() as u32,
-        outcomes: count(&found.trials),
+        trials: found.outcomes.values().sum(),
+        outcomes: found.outcomes,
         failures: first_failures(&found.trials),
         verified: !kernel.verify.none,
         ended: found.ended,
@@ -191,12 +221,4 @@ fn first_failures(trials: &[Trial]) -> BTreeMap<Outcome, FirstFailure> {
         failures.entry(trial.outcome).or_insert(FirstFailure { trial: trial.trial, message });
     }
     failures
-}
-
-fn count(trials: &[Trial]) -> BTreeMap<Outcome, u32> {
-    let mut counts = BTreeMap::new();
-    for trial in trials {
-        *counts.entry(trial.outcome).or_default() += 1;
-    }
-    counts
 }

@@ -4,10 +4,11 @@
 //! order in which they were asked, whole, and a batch is raced against the best times known when it began, so
 //! the same measurements give the same trials however long each step takes.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::pin::pin;
 use std::time::Instant;
 
+use fractune_tuner::kernel::Configuration;
 use fractune_tuner::log::TrialLog;
 use fractune_tuner::results::Ended;
 use fractune_tuner::search::{self, Observation, Search, Stale, Start};
@@ -24,11 +25,22 @@ use super::session::Runner;
 /// A source none of whose first trials compiles is wrong, and the search ends.
 const NEVER_COMPILES_AFTER: usize = 8;
 
+/// What earlier runs of the task did.
+#[derive(Debug, Default)]
+pub(super) struct Earlier {
+    /// Trials that are not made again.
+    pub(super) known: Vec<Trial>,
+    /// Trials that count as made, but of which nothing else is known, by outcome.
+    pub(super) dropped: BTreeMap<Outcome, u32>,
+}
+
 /// What a search found.
 #[derive(Debug)]
 pub(super) struct Found {
-    /// Every trial, in the order in which it was asked, without samples.
+    /// Every trial that is known, by number and without samples. The first is the default configuration.
     pub(super) trials: Vec<Trial>,
+    /// All of them by outcome, with those that earlier runs made and did not keep.
+    pub(super) outcomes: BTreeMap<Outcome, u32>,
     pub(super) ended: Ended,
     /// Search time over all runs of the task.
     pub(super) search_ms: u64,
@@ -41,11 +53,11 @@ struct CompileRequest {
     answer: oneshot::Sender<Answer>,
 }
 
-/// Searches until the budget, the space or the patience ends. Trials in `known` are not measured again.
+/// Searches until the budget, the space or the patience ends. Known trials are not measured again.
 pub(super) async fn search(
     run: &TaskRun<'_>,
     log: &mut TrialLog,
-    known: Vec<Trial>,
+    earlier: Earlier,
     runners: &mut [Runner<'_>],
 ) -> Result<Found, RunError> {
     let (requests, incoming) = mpsc::unbounded::<CompileRequest>();
@@ -54,7 +66,7 @@ pub(super) async fn search(
         // The search may have ended, and nobody waits for the answer any more.
         let _ = request.answer.send(prepared);
     });
-    let searching = Searching::new(run, log, known, requests).finish(runners);
+    let searching = Searching::new(run, log, earlier, requests).finish(runners);
     match future::select(pin!(searching), pin!(compiling)).await {
         Either::Left((found, _)) => found,
         // The compilers only end once the search has dropped its side of the channel.
@@ -65,12 +77,19 @@ pub(super) async fn search(
 struct Searching<'a> {
     run: &'a TaskRun<'a>,
     log: &'a mut TrialLog,
-    known: HashMap<fractune_tuner::kernel::Configuration, Trial>,
+    /// Trials of earlier runs that have not been asked for yet.
+    known: HashMap<Configuration, Trial>,
+    /// Numbers of all trials of earlier runs.
+    taken: HashSet<u32>,
+    /// No trial of this run has this number or a higher one.
+    next_number: u32,
+    dropped: BTreeMap<Outcome, u32>,
     requests: mpsc::UnboundedSender<CompileRequest>,
     /// None while it thinks.
     search: Option<Box<dyn Search>>,
     under_way: VecDeque<Vec<Asked>>,
-    asked: u32,
+    /// Trials that count against the budget: asked for, made by earlier runs or under way.
+    spent: u32,
     exhausted: bool,
     stale: Stale,
     best: BTreeMap<u8, u64>,
@@ -83,7 +102,7 @@ impl<'a> Searching<'a> {
     fn new(
         run: &'a TaskRun<'a>,
         log: &'a mut TrialLog,
-        known: Vec<Trial>,
+        earlier: Earlier,
         requests: mpsc::UnboundedSender<CompileRequest>,
     ) -> Self {
         let settings = &run.plan.search;
@@ -106,15 +125,19 @@ impl<'a> Searching<'a> {
             seed: settings.seed.unsigned_abs(),
         };
         let search = search::start(space, &start);
+        let Earlier { known, dropped } = earlier;
         Self {
             run,
             log,
             earlier_ms: known.iter().map(|trial| trial.elapsed_ms).max().unwrap_or(0),
+            taken: known.iter().map(|trial| trial.trial).collect(),
+            next_number: 0,
+            spent: dropped.values().sum(),
+            dropped,
             known: known.into_iter().map(|trial| (trial.configuration.clone(), trial)).collect(),
             requests,
             search: Some(search),
             under_way: VecDeque::new(),
-            asked: 0,
             exhausted: false,
             stale: Stale::new(),
             best: BTreeMap::new(),
@@ -151,7 +174,14 @@ impl<'a> Searching<'a> {
         }
         let at_the_end = if self.exhausted { Ended::SpaceExhausted } else { Ended::MaxTrials };
         let search_ms = self.elapsed().now_ms();
-        Ok(Found { trials: self.trials, ended: ended.unwrap_or(at_the_end), search_ms })
+        // Whatever ended the search, what earlier runs found is not lost.
+        self.recall();
+        self.trials.sort_by_key(|trial| trial.trial);
+        let mut outcomes = self.dropped;
+        for trial in &self.trials {
+            *outcomes.entry(trial.outcome).or_default() += 1;
+        }
+        Ok(Found { trials: self.trials, outcomes, ended: ended.unwrap_or(at_the_end), search_ms })
     }
 
     /// The best time of each share, in the job's order.
@@ -174,18 +204,52 @@ impl<'a> Searching<'a> {
 
     /// Asks for a batch and has it compiled; whether there was anything to ask for.
     async fn ask_batch(&mut self, size: u32) -> Result<bool, RunError> {
-        let wanted = size.min(self.run.plan.search.max_trials - self.asked);
+        let wanted = size.min(self.left());
         if wanted == 0 || self.exhausted {
             return Ok(false);
         }
         let indices = self.think(wanted as usize).await?;
         self.exhausted = indices.len() < wanted as usize;
-        let batch = indices.into_iter().map(|index| self.start(index)).collect::<Result<Vec<_>, _>>()?;
+        let mut batch = Vec::new();
+        let mut new = Vec::new();
+        for index in indices {
+            let configuration = self.run.task.space.configuration(index);
+            match self.known.remove(&configuration) {
+                Some(trial) => batch.push(Asked::Known { index, trial: Box::new(trial) }),
+                None => new.push((index, configuration)),
+            }
+        }
+        self.spent += batch.len() as u32;
+        if !new.is_empty() {
+            self.recall();
+        }
+        for (index, configuration) in new.into_iter().take(self.left() as usize) {
+            batch.push(self.compile(index, configuration)?);
+        }
         let any = !batch.is_empty();
         if any {
             self.under_way.push_back(batch);
         }
         Ok(any)
+    }
+
+    /// Trials that the budget still allows.
+    fn left(&self) -> u32 {
+        self.run.plan.search.max_trials.saturating_sub(self.spent)
+    }
+
+    /// Tells the search all that is left of earlier runs' trials. As long as it asks as it did then, they answer it one
+    /// by one, and it comes to the same state; once it asks for something new, it may never ask for them again.
+    fn recall(&mut self) {
+        let mut left: Vec<Trial> = self.known.drain().map(|(_, trial)| trial).collect();
+        left.sort_by_key(|trial| trial.trial);
+        let index_of = |trial: &Trial| self.run.task.space.index_of(&trial.configuration);
+        let told: Vec<_> = left.into_iter().filter_map(|trial| Some((index_of(&trial)?, trial))).collect();
+        self.spent = self.spent.saturating_add(told.len() as u32);
+        for (_, trial) in &told {
+            (self.run.listener)(Event::Trial { task: self.run.number, trial: trial.clone() });
+        }
+        self.tell(told);
     }
 
     /// Has the search think, on a thread of its own: compilers are not kept waiting for their next source.
@@ -201,19 +265,25 @@ impl<'a> Searching<'a> {
         Ok(indices)
     }
 
-    /// Takes a trial from the log if it is there, else has it compiled.
-    fn start(&mut self, index: usize) -> Result<Asked, RunError> {
-        let trial = self.asked;
-        self.asked += 1;
-        let configuration = self.run.task.space.configuration(index);
-        if let Some(known) = self.known.remove(&configuration) {
-            return Ok(Asked::Known { index, trial: Box::new(known) });
-        }
+    /// Has a configuration compiled that no earlier run has tried.
+    fn compile(&mut self, index: usize, configuration: Configuration) -> Result<Asked, RunError> {
+        let trial = self.number();
+        self.spent += 1;
         let (answer, compiled) = oneshot::channel();
         self.requests
             .unbounded_send(CompileRequest { trial, index, answer })
             .map_err(|_| RunError::Machine("the compile pool has ended".into()))?;
         Ok(Asked::New { index, trial, configuration, compiled: Compiled::Pending(compiled) })
+    }
+
+    /// A number that no other trial has: the first that is free, which without an earlier run is the number of asks.
+    fn number(&mut self) -> u32 {
+        while self.taken.contains(&self.next_number) {
+            self.next_number += 1;
+        }
+        let number = self.next_number;
+        self.next_number += 1;
+        number
     }
 
     fn tell(&mut self, measured: Vec<(usize, Trial)>) {
@@ -236,10 +306,11 @@ impl<'a> Searching<'a> {
     }
 
     fn check_that_something_compiles(&self) -> Result<(), RunError> {
-        let all_tried = self.trials.len() as u32 == self.asked;
+        let all_tried = self.under_way.is_empty();
         let failed = |trial: &Trial| matches!(trial.outcome, Outcome::CompileError | Outcome::CompileTimeout);
         if (self.trials.len() >= NEVER_COMPILES_AFTER || all_tried) && self.trials.iter().all(failed) {
-            let message = self.trials.first().and_then(|trial| trial.message.as_deref()).unwrap_or_default();
+            let default = self.trials.iter().min_by_key(|trial| trial.trial);
+            let message = default.and_then(|trial| trial.message.as_deref()).unwrap_or_default();
             return Err(RunError::Spec(format!(
                 "{}: none of the first {} configurations compiles; of the default the compiler says:\n{message}",
                 self.run.task.name(),

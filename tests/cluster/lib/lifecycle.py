@@ -19,6 +19,7 @@ import machine
 from processes import tail
 from programs import say
 
+STAY = b"stay"  # what the lifeline says when it is closed on purpose
 ORDERLY = 20.0  # how long a cluster may take to end by itself, in seconds
 SUPERVISOR = pathlib.Path(__file__).with_name("supervisor.py")
 
@@ -33,27 +34,33 @@ class Running:
     def __init__(self, layout, process, lifeline):
         self.layout = layout
         self.process = process  # unshare, which lives as long as the cluster
-        self.lifeline = lifeline  # closing it ends the cluster; None when it lives on its own
+        self.lifeline = lifeline  # closing it ends the cluster
+
+    def release(self):
+        """From here on it lives until `down`."""
+        os.write(self.lifeline, STAY)
+        os.close(self.lifeline)
 
     def end(self, keep_logs=False):
-        if self.lifeline is not None:
-            os.close(self.lifeline)
-            self.lifeline = None
+        os.close(self.lifeline)
+        first = children(self.process.pid)
         try:
             self.process.wait(ORDERLY)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        while any(lives(*each) for each in first):
+            time.sleep(0.02)
         remove(self.layout, keep_logs)
 
 
-def up(folder, programs, options, tied):
-    """Starts a cluster and waits until it is ready. TIED: it ends with this process."""
+def up(folder, programs, options):
+    """Starts a cluster and waits until it is ready. Unless it is released, it ends with this process."""
     layout = prepare(folder)
     machine.sweep()
     programs.build()
     layout.bin.mkdir()
-    for tool in ("kubectl", "helm"):
+    for tool in filter(lambda tool: programs.path(tool).exists(), ("kubectl", "helm")):
         (layout.bin / tool).symlink_to(programs.path(tool))
     identity = secrets.token_hex(4)
     listener = socket.socket()
@@ -61,7 +68,7 @@ def up(folder, programs, options, tied):
     listener.listen(128)
     lock = machine.take_lock(identity)
     report_in, report_out = os.pipe()
-    lifeline_in, lifeline_out = os.pipe() if tied else (None, None)
+    lifeline_in, lifeline_out = os.pipe()
     options = {
         **options,
         "dir": str(layout.dir),
@@ -70,35 +77,32 @@ def up(folder, programs, options, tied):
         "lifeline": lifeline_in,
         "listener": listener.fileno(),
     }
-    handed = [fd for fd in (report_out, lifeline_in, listener.fileno(), lock) if fd is not None]
+    handed = [report_out, lifeline_in, listener.fileno(), lock]
     with open(layout.logs / "supervisor.log", "wb") as log:
         process = subprocess.Popen(
             [*machine.NAMESPACES, sys.executable, "-B", str(SUPERVISOR), json.dumps(options)],
             pass_fds=handed, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
-    port = listener.getsockname()[1]
-    state = {
-        "identity": identity,
-        # Each process with its start time, which tells it from a later one with the same number.
-        "unshare": [process.pid, start_time(process.pid)],
-        "kubernetes": programs.version,
-        "nodes": options["nodes"],
-    }
-    layout.write_state(state)
-    for fd in handed:
-        if fd != listener.fileno():
-            os.close(fd)
-    listener.close()
     running = Running(layout, process, lifeline_out)
     try:
+        # Each process with its start time, which tells it from a later one with the same number.
+        state = {
+            "identity": identity,
+            "unshare": [process.pid, start_time(process.pid)],
+            "kubernetes": programs.version,
+            "nodes": options["nodes"],
+        }
+        layout.write_state(state)
+        port = listener.getsockname()[1]
+        listener.close()
+        for descriptor in (report_out, lifeline_in, lock):
+            os.close(descriptor)
         await_report(layout, report_in)
+        layout.write_state({**state, "first": children(process.pid)[0]})
+        credentials.write_kubeconfig(layout, layout.outside, "admin", f"https://127.0.0.1:{port}")
     except BaseException:
-        process.kill()
         running.end(keep_logs=True)
         raise
-    first = int(pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8").split()[0])
-    layout.write_state({**state, "first": [first, start_time(first)]})
-    credentials.write_kubeconfig(layout, layout.outside, "admin", f"https://127.0.0.1:{port}")
     return running
 
 
@@ -209,6 +213,14 @@ def environment(layout, kubeconfig):
         "PATH": f"{layout.bin}:{os.environ.get('PATH', '')}",
         "FRACTUNE_CLUSTER": str(layout.dir),
     }
+
+
+def children(pid):
+    """A process's children, each with its start time."""
+    with contextlib.suppress(OSError):
+        found = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="utf-8").split()
+        return [[int(child), start_time(int(child))] for child in found]
+    return []
 
 
 def start_time(pid):

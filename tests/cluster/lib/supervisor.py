@@ -61,6 +61,7 @@ class Supervisor:
         self.ended = threading.Event()
 
     def run(self):
+        threading.Thread(target=self.watch_lifeline, daemon=True).start()
         with os.fdopen(self.options["report"], "w") as report:
             try:
                 self.boot()
@@ -68,16 +69,13 @@ class Supervisor:
                 report.write(json.dumps({"error": str(error)}) + "\n")
                 return 1
             report.write(json.dumps({"ready": True}) + "\n")
-        if self.options["lifeline"] is not None:
-            threading.Thread(target=self.watch_lifeline, daemon=True).start()
         self.ended.wait()
         return 0
 
     def watch_lifeline(self):
-        """Ends with the process that holds the other end, however that ends."""
-        while os.read(self.options["lifeline"], 4096):
-            pass
-        self.ended.set()
+        """Ends with the process that started this, however that ends, unless it said that the cluster stays."""
+        if not os.read(self.options["lifeline"], 16):
+            os._exit(0)  # in the middle of a start, too
 
     def boot(self):
         started = time.monotonic()

@@ -3,8 +3,8 @@
 //
 //	certs DIR API-SERVER-NAMES CLIENT=COMMON-NAME[/ORGANIZATION]...
 //
-// API-SERVER-NAMES are host names and addresses, separated by commas. All of it is valid for a day's work, not more
-// than that: a cluster is started in seconds and thrown away.
+// API-SERVER-NAMES are host names and addresses, separated by commas. All of it is valid for a week: a cluster is
+// started in seconds and thrown away.
 package main
 
 import (

@@ -1,0 +1,437 @@
+//! The reporter's life: begin, follow and write, confirm, last words.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use fractune_crds::TuneTaskStatus;
+use fractune_tuner::results::{Device, JobResult};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::Client;
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use super::backoff::Backoff;
+use super::checkpoint::{self, Checkpoint, MAX_ENCODED};
+use super::conditions::Phase;
+use super::follow::{Said, Tail};
+use super::progress::Progress;
+use super::server::{Refusal, Server, Task};
+use super::status::{Facts, status};
+use super::{Arguments, Pace};
+use crate::link::{self, Confirmed, End, Link, Notes, Start, read_json};
+use crate::tune::exit;
+use crate::tune::folder::{RESULTS, TRIALS, write_whole};
+
+/// The largest results that are read, in bytes.
+const MAX_RESULTS: u64 = 64 << 20;
+/// The first wait of last words, which have little time.
+const HURRY: Duration = Duration::from_millis(250);
+
+/// Whether to go on after an attempt to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    GoOn,
+    /// The task is gone.
+    Stop,
+}
+
+/// Reports until `stop`; the exit code.
+pub(super) async fn run(
+    client: Client,
+    arguments: &Arguments,
+    pace: Pace,
+    stop: impl Future<Output = ()>,
+) -> u8 {
+    let mut stop = pin!(stop);
+    let Arguments { namespace, task, .. } = arguments;
+    let server = Server::new(client, namespace.clone(), task.clone(), pace.answer);
+    let begun = tokio::select! {
+        begun = begin(server, arguments, pace) => begun,
+        () = &mut stop => return exit::DONE,
+    };
+    let mut reporter = match begun {
+        Ok(reporter) => reporter,
+        Err(message) => {
+            error!("{message}");
+            return exit::IO;
+        }
+    };
+    loop {
+        // A request that is cut off by the signal is made again: applying the same status twice does no harm.
+        let next = tokio::select! {
+            next = reporter.pass() => next,
+            () = &mut stop => break,
+        };
+        if next == Next::Stop {
+            // Ending now would only have this container started again.
+            stop.await;
+            return exit::DONE;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pace.look) => {}
+            () = &mut stop => break,
+        }
+    }
+    reporter.last_words().await;
+    exit::DONE
+}
+
+/// Reads the task, for as long as that takes, and tells the other container what to tune. An error is a sentence.
+async fn begin(server: Server, arguments: &Arguments, pace: Pace) -> Result<Reporter<'_>, String> {
+    let mut backoff = Backoff::new(pace.first_retry, pace.longest_retry);
+    let task = loop {
+        let (after, message) = match server.get().await {
+            Ok(task) => break task,
+            Err(Refusal::Gone(message)) => (None, message),
+            Err(Refusal::Later { after, message, .. }) => (after, message),
+        };
+        let wait = backoff.next(rand::random(), after);
+        warn!("TuneTask {} cannot be read, again in {wait:?}: {message}", arguments.task);
+        tokio::time::sleep(wait).await;
+    };
+    Reporter::start(server, arguments, pace, task)
+}
+
+struct Reporter<'a> {
+    server: Server,
+    arguments: &'a Arguments,
+    pace: Pace,
+    link: Link,
+    task: Task,
+    generation: i64,
+    digest: String,
+    tail: Tail,
+    progress: Progress,
+    phase: Phase,
+    since: Time,
+    started: Option<Time>,
+    device: Option<Device>,
+    results: Option<JobResult>,
+    /// Notes of `tune`, and the reporter's own about an earlier checkpoint.
+    notes: Vec<String>,
+    restored: Option<String>,
+    checkpoint: Option<(Checkpoint, String)>,
+    /// Trials behind the checkpoint, and when it was made.
+    checkpointed: u32,
+    checkpointed_at: Option<Instant>,
+    conditions: Vec<Condition>,
+    written: Option<TuneTaskStatus>,
+    /// Before this nothing is written, except at the end.
+    not_before: Instant,
+    /// Before this nothing is written at all: the server refused.
+    refused_until: Instant,
+    backoff: Backoff,
+    confirmed: bool,
+    complaint: Option<String>,
+}
+
+impl<'a> Reporter<'a> {
+    /// Hands the checkpoint and what to tune to the other container, unless an earlier reporter of this pod did.
+    fn start(server: Server, arguments: &'a Arguments, pace: Pace, task: Task) -> Result<Self, String> {
+        let link = Link::new(arguments.link.clone());
+        std::fs::create_dir_all(&arguments.link)
+            .map_err(|error| format!("{}: {error}", arguments.link.display()))?;
+        let earlier: Option<Start> = link.read(link::START).map_err(|error| error.to_string())?;
+        let digest = earlier.as_ref().map_or(&task.spec.digest, |start| &start.digest).clone();
+        let status = task.status.clone().unwrap_or_default();
+        let same = status.checkpoint_digest.as_ref() == Some(&digest);
+        let (mut progress, mut restored, mut checkpoint) = (Progress::default(), None, None);
+        if let Some(encoded) = status.checkpoint.filter(|_| same) {
+            match checkpoint::read(&encoded) {
+                Ok((log, read)) => {
+                    if earlier.is_none() {
+                        let path = link.path(link::CHECKPOINT);
+                        write_whole(&path, &log).map_err(|error| format!("{}: {error}", path.display()))?;
+                    }
+                    let trials = read.kept().len() as u32;
+                    let left_out = read.header().map_or(0, |header| header.dropped.values().sum());
+                    checkpoint = Some((Checkpoint { encoded, trials, left_out }, digest.clone()));
+                    progress = read;
+                }
+                Err(why) => {
+                    restored = Some(format!(
+                        "the trials of an earlier pod are lost, their checkpoint is damaged: {why}"
+                    ));
+                }
+            }
+        }
+        let generation = match earlier {
+            Some(start) => start.generation,
+            None => tell_what_to_tune(&link, &task, &digest, progress.kept().len() as u32)?,
+        };
+        info!(generation, trials = progress.total(), "tuning may start");
+        let folder = format!("{}.{}", task.spec.kernel, task.spec.problem).replace('/', "_");
+        Ok(Self {
+            tail: Tail::new(arguments.out.join(folder), TRIALS),
+            checkpointed: progress.total(),
+            started: status.start_time.filter(|_| same),
+            conditions: status.conditions,
+            generation,
+            digest,
+            phase: Phase::Starting,
+            since: now(),
+            device: None,
+            results: None,
+            notes: Vec::new(),
+            restored,
+            checkpoint,
+            checkpointed_at: None,
+            written: None,
+            not_before: Instant::now(),
+            refused_until: Instant::now(),
+            backoff: Backoff::new(pace.first_retry, pace.longest_retry),
+            confirmed: false,
+            complaint: None,
+            progress,
+            server,
+            arguments,
+            pace,
+            link,
+            task,
+        })
+    }
+
+    /// Looks at everything, and writes if there is something to write and it is time.
+    async fn pass(&mut self) -> Next {
+        if self.confirmed {
+            return Next::GoOn;
+        }
+        self.look();
+        let at_the_end = matches!(self.phase, Phase::Ended(_));
+        let now = Instant::now();
+        if now < self.refused_until || (now < self.not_before && !at_the_end) {
+            return Next::GoOn;
+        }
+        self.make_checkpoint(at_the_end);
+        match self.write().await {
+            Ok(was_new) => {
+                if was_new {
+                    self.not_before = Instant::now() + self.pace.progress;
+                }
+                if at_the_end {
+                    self.confirm();
+                }
+                Next::GoOn
+            }
+            Err(Refusal::Gone(message)) => {
+                info!("the TuneTask is gone, nothing more is written: {message}");
+                Next::Stop
+            }
+            Err(Refusal::Later { after, message, lasting }) => {
+                let wait = self.backoff.next(rand::random(), after);
+                self.refused_until = Instant::now() + wait;
+                complain(&message, wait, lasting);
+                Next::GoOn
+            }
+        }
+    }
+
+    /// Writes what is there to say once more, for as long as the pod's end leaves time.
+    async fn last_words(&mut self) {
+        let deadline = Instant::now() + self.pace.grace;
+        if self.confirmed {
+            return;
+        }
+        self.look();
+        if !matches!(self.phase, Phase::Ended(_)) {
+            self.enter(Phase::Stopped);
+        }
+        self.make_checkpoint(true);
+        let mut backoff = Backoff::new(HURRY.min(self.pace.first_retry), self.pace.longest_retry / 8);
+        loop {
+            let (after, message, lasting) = match tokio::time::timeout_at(deadline, self.write()).await {
+                Ok(Ok(_)) => {
+                    if matches!(self.phase, Phase::Ended(_)) {
+                        self.confirm();
+                    }
+                    return info!("the last status is written");
+                }
+                Ok(Err(Refusal::Gone(message))) => return info!("the TuneTask is gone: {message}"),
+                Ok(Err(Refusal::Later { after, message, lasting })) => (after, message, lasting),
+                Err(_) => (None, "no time is left".into(), false),
+            };
+            let wait = backoff.next(rand::random(), after);
+            if Instant::now() + wait >= deadline {
+                return error!("the last status could not be written: {message}");
+            }
+            complain(&message, wait, lasting);
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Reads what the other container wrote since the last time.
+    fn look(&mut self) {
+        let mut complaints = Vec::new();
+        let (progress, checkpointed) = (&mut self.progress, &mut self.checkpointed);
+        let followed = self.tail.read(|said| match said {
+            Said::Anew => (*progress, *checkpointed) = (Progress::default(), 0),
+            Said::Line(line) => progress.line(line),
+            Said::TooLong => progress.damaged(),
+        });
+        complaints.extend(followed.err());
+        if self.device.is_none() {
+            self.device = self.link.read(link::DEVICE).unwrap_or_else(|error| {
+                complaints.push(error);
+                None
+            });
+        }
+        match self.link.read::<Notes>(link::NOTES) {
+            Ok(notes) => self.notes = notes.unwrap_or_default().notes,
+            Err(error) => complaints.push(error),
+        }
+        match self.link.read::<End>(link::END) {
+            Ok(Some(end)) => self.end(end, &mut complaints),
+            Ok(None) => {}
+            Err(error) => complaints.push(error),
+        }
+        if self.phase == Phase::Starting && self.tail.is_there() {
+            self.started.get_or_insert_with(now);
+            self.enter(Phase::Tuning);
+        }
+        let complaint = complaints.first().map(ToString::to_string);
+        if complaint != self.complaint {
+            if let Some(complaint) = &complaint {
+                error!("{complaint}");
+            }
+            self.complaint = complaint;
+        }
+    }
+
+    /// Takes in how `tune` ended. Results that cannot be read are no end: `tune` is not confirmed, and tried again.
+    fn end(&mut self, end: End, complaints: &mut Vec<std::io::Error>) {
+        let phase = Phase::Ended(end);
+        if phase.has_results() && self.results.is_none() {
+            match self.read_results() {
+                Ok(results) => self.results = Some(results),
+                Err(error) => return complaints.push(error),
+            }
+        }
+        self.enter(phase);
+    }
+
+    fn read_results(&self) -> std::io::Result<JobResult> {
+        let path = self.arguments.out.join(RESULTS);
+        let spec = &self.task.spec;
+        let results: Option<JobResult> = read_json(&path, MAX_RESULTS)?;
+        let has_task = |results: &JobResult| {
+            results.tasks.iter().any(|task| task.kernel == spec.kernel && task.problem == spec.problem)
+        };
+        results.filter(has_task).ok_or_else(|| {
+            let reason = format!("{} has no {}/{}", path.display(), spec.kernel, spec.problem);
+            std::io::Error::new(std::io::ErrorKind::InvalidData, reason)
+        })
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        if self.phase != phase {
+            self.phase = phase;
+            self.since = now();
+        }
+    }
+
+    /// Makes a new checkpoint if there are new trials, and it is time or the last chance.
+    fn make_checkpoint(&mut self, last: bool) {
+        let due = self.checkpointed_at.is_none_or(|made| made.elapsed() >= self.pace.checkpoint);
+        // A log without trials must not take the place of what an earlier pod found.
+        if !(due || last) || self.progress.total() == 0 || !self.tail.is_there() {
+            return;
+        }
+        if self.checkpointed == self.progress.total() && self.checkpoint.is_some() {
+            return;
+        }
+        match checkpoint::make(&self.progress, MAX_ENCODED) {
+            Ok(Some(made)) => {
+                debug!(trials = made.trials, bytes = made.encoded.len(), "checkpoint");
+                self.checkpoint = Some((made, self.digest.clone()));
+            }
+            Ok(None) => {}
+            Err(error) => error!("no checkpoint can be made: {error}"),
+        }
+        self.checkpointed = self.progress.total();
+        self.checkpointed_at = Some(Instant::now());
+    }
+
+    /// Writes the status, if it is another than the one that is stored; whether it was.
+    async fn write(&mut self) -> Result<bool, Refusal> {
+        let status = self.status();
+        self.conditions.clone_from(&status.conditions);
+        if self.written.as_ref() == Some(&status) {
+            return Ok(false);
+        }
+        self.server.apply(&self.task.uid, &status).await?;
+        self.written = Some(status);
+        self.backoff.reset();
+        Ok(true)
+    }
+
+    fn status(&self) -> TuneTaskStatus {
+        let mut notes: Vec<String> = self.restored.iter().chain(&self.notes).cloned().collect();
+        let left_out = self.checkpoint.as_ref().map_or(0, |(checkpoint, _)| checkpoint.left_out);
+        if left_out > 0 {
+            notes.push(format!(
+                "the checkpoint has no room for {left_out} of the trials: they count, but a later pod may make them again"
+            ));
+        }
+        if self.progress.unreadable() > 0 {
+            notes.push(format!("{} lines of the trial log cannot be read", self.progress.unreadable()));
+        }
+        status(&Facts {
+            generation: self.generation,
+            node: &self.arguments.node,
+            kernel: &self.task.spec.kernel,
+            problem: &self.task.spec.problem,
+            phase: &self.phase,
+            since: &self.since,
+            now: &now(),
+            started: self.started.as_ref(),
+            progress: &self.progress,
+            device: self.device.as_ref(),
+            results: self.results.as_ref(),
+            notes: &notes,
+            checkpoint: self.checkpoint.as_ref().map(|(checkpoint, digest)| (checkpoint, digest.as_str())),
+            earlier: &self.conditions,
+        })
+    }
+
+    /// Tells the other container that its end is stored.
+    fn confirm(&mut self) {
+        let confirmed = Confirmed { version: link::VERSION, generation: self.generation };
+        match self.link.write(link::CONFIRMED, &confirmed) {
+            Ok(()) => {
+                info!("the final status is stored");
+                self.confirmed = true;
+            }
+            Err(error) => error!("{}: {error}", self.link.path(link::CONFIRMED).display()),
+        }
+    }
+}
+
+/// Writes `start.json`; the generation in it. An error is a sentence.
+fn tell_what_to_tune(link: &Link, task: &Task, digest: &str, trials: u32) -> Result<i64, String> {
+    let max_trials = u32::try_from(task.spec.max_trials.max(1)).unwrap_or(u32::MAX);
+    let generation = task.generation;
+    let start = Start { version: link::VERSION, generation, max_trials, trials, digest: digest.to_string() };
+    link.write(link::START, &start)
+        .map_err(|error| format!("{}: {error}", link.path(link::START).display()))?;
+    Ok(generation)
+}
+
+fn complain(message: &str, wait: Duration, lasting: bool) {
+    if lasting {
+        error!(
+            "the API server refuses the status, and will until something changes; again in {wait:?}: {message}"
+        );
+    } else {
+        warn!("the status is not written, again in {wait:?}: {message}");
+    }
+}
+
+/// The time in whole seconds, as the API keeps it.
+fn now() -> Time {
+    let now = Timestamp::now();
+    Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
+}
+
+#[cfg(test)]
+mod tests;

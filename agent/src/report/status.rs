@@ -1,0 +1,293 @@
+//! From what `tune` wrote to a task's status, within the bounds of the API.
+
+use std::collections::BTreeMap;
+
+use fractune_crds::{BestAtShare, Gpu, Neighbours, TuneTaskStatus, UnitsAtShare};
+use fractune_tuner::results::{Device, JobResult, ShareResult, TaskResult};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::checkpoint::Checkpoint;
+use super::conditions::{Phase, conditions};
+use super::progress::{Progress, counts, shorten};
+
+/// Bounds of the definition of `TuneTask`.
+const MAX_BEST: usize = 48;
+const MAX_NOTES: usize = 16;
+const MAX_NOTE: usize = 1024;
+const MAX_ENTRIES: usize = 16;
+
+/// Everything that a status is made of.
+#[derive(Debug)]
+pub(super) struct Facts<'a> {
+    pub(super) generation: i64,
+    pub(super) node: &'a str,
+    pub(super) kernel: &'a str,
+    pub(super) problem: &'a str,
+    pub(super) phase: &'a Phase,
+    /// When the phase began.
+    pub(super) since: &'a Time,
+    pub(super) now: &'a Time,
+    /// When the first trial began.
+    pub(super) started: Option<&'a Time>,
+    pub(super) progress: &'a Progress,
+    pub(super) device: Option<&'a Device>,
+    /// Where the phase has some.
+    pub(super) results: Option<&'a JobResult>,
+    pub(super) notes: &'a [String],
+    /// With the digest that it was made under.
+    pub(super) checkpoint: Option<(&'a Checkpoint, &'a str)>,
+    pub(super) earlier: &'a [Condition],
+}
+
+/// The status that says all of that.
+pub(super) fn status(facts: &Facts<'_>) -> TuneTaskStatus {
+    let result = facts.results.filter(|_| facts.phase.has_results()).and_then(|job| {
+        let task = job.tasks.iter().find(|t| t.kernel == facts.kernel && t.problem == facts.problem)?;
+        Some((job, task))
+    });
+    let device = result.map(|(job, _)| &job.device).or(facts.device);
+    let checkpoint = facts.checkpoint;
+    TuneTaskStatus {
+        observed_generation: Some(facts.generation),
+        conditions: conditions(facts.phase, facts.generation, facts.earlier, facts.now),
+        state: Some(facts.phase.state()),
+        start_time: facts.started.cloned(),
+        completion_time: facts.phase.is_complete().then(|| facts.since.clone()),
+        trials: result.map_or_else(|| facts.progress.counts(), |(_, task)| counts(&task.outcomes)),
+        best: match result {
+            Some((job, task)) => quiet_best(job, task),
+            None => best_so_far(facts.progress),
+        },
+        gpu: device.map(gpu),
+        node: (!facts.node.is_empty()).then(|| cut(facts.node, 253)),
+        size_macros: match result {
+            Some((_, task)) => task.size_macros.clone().into_iter().take(MAX_ENTRIES).collect(),
+            None => BTreeMap::new(),
+        },
+        notes: notes(facts.notes, device),
+        noise: None,
+        checkpoint: checkpoint.map(|(checkpoint, _)| checkpoint.encoded.clone()),
+        checkpoint_trials: checkpoint.map_or(0, |(checkpoint, _)| i64::from(checkpoint.trials)),
+        checkpoint_digest: checkpoint.map(|(_, digest)| cut(digest, 64)),
+    }
+}
+
+/// The fastest of the search, which the quiet rounds may still correct.
+fn best_so_far(progress: &Progress) -> Vec<BestAtShare> {
+    let best = progress.best().iter().filter(|(share, _)| (1..=100).contains(*share)).take(MAX_BEST);
+    best.map(|(&share, best)| BestAtShare {
+        share,
+        neighbours: Neighbours::Quiet,
+        trial: i64::from(best.trial),
+        configuration: best.configuration.clone(),
+        time_ns: signed(best.time_ns),
+        noise_percent: None,
+        default_ns: progress.default_ns(share).map(signed),
+        full_choice_ns: None,
+        metrics: BTreeMap::new(),
+        quiet: false,
+    })
+    .collect()
+}
+
+/// The winners of the quiet rounds.
+fn quiet_best(job: &JobResult, task: &TaskResult) -> Vec<BestAtShare> {
+    let full = job.shares.iter().max();
+    let full_choice = |share: &ShareResult| {
+        let served = share.served.iter().find(|served| Some(&served.tuned_at) == full);
+        served.and_then(|served| served.time_ns)
+    };
+    let best = task.shares.iter().take(MAX_BEST).map(|share| BestAtShare {
+        share: share.share,
+        neighbours: Neighbours::Quiet,
+        trial: i64::from(share.best.trial),
+        configuration: share.best.configuration.clone(),
+        time_ns: signed(share.best.time_ns),
+        noise_percent: share.best.noise_percent.and_then(percent),
+        default_ns: share.baseline.as_ref().map(|baseline| signed(baseline.time_ns)),
+        full_choice_ns: full_choice(share).map(signed),
+        metrics: metrics(&share.metrics),
+        quiet: true,
+    });
+    best.collect()
+}
+
+fn metrics(metrics: &BTreeMap<String, f64>) -> BTreeMap<String, String> {
+    let finite = metrics.iter().filter_map(|(name, value)| Some((name.clone(), number(*value)?)));
+    finite.take(MAX_ENTRIES).collect()
+}
+
+/// A number with six significant digits; none for what is none.
+fn number(value: f64) -> Option<String> {
+    let rounded: f64 = format!("{value:.5e}").parse().ok().filter(|value: &f64| value.is_finite())?;
+    let plain = rounded == 0.0 || (1e-6..1e15).contains(&rounded.abs());
+    Some(if plain { rounded.to_string() } else { format!("{rounded:e}") })
+}
+
+/// Percent with two digits after the point at most.
+fn percent(value: f64) -> Option<String> {
+    let rounded: f64 = format!("{value:.2}").parse().ok()?;
+    number(rounded)
+}
+
+fn gpu(device: &Device) -> Gpu {
+    let units = device.units_by_share.iter().filter(|(share, _)| (1..=100).contains(*share));
+    let units =
+        units.map(|(&share, &units)| UnitsAtShare { share, units: i32::try_from(units).unwrap_or(i32::MAX) });
+    let gpu = device.gpu.as_ref();
+    Gpu {
+        product: cut(&device.product, 128),
+        driver: gpu.map(|gpu| cut(&gpu.driver, 64)).unwrap_or_default(),
+        uuid: gpu.map(|gpu| cut(&gpu.uuid, 64)).unwrap_or_default(),
+        compiler: cut(&device.compiler, 128),
+        mps: gpu.is_some_and(|gpu| gpu.mps),
+        units: units.take(MAX_ENTRIES).collect(),
+    }
+}
+
+/// Every note once; the last one says so where there is no room for all.
+fn notes(notes: &[String], device: Option<&Device>) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for note in notes.iter().chain(device.into_iter().flat_map(|device| &device.notes)) {
+        let note = cut(note, MAX_NOTE);
+        if !all.contains(&note) {
+            all.push(note);
+        }
+    }
+    if all.len() > MAX_NOTES {
+        let more = all.len() - (MAX_NOTES - 1);
+        all.truncate(MAX_NOTES - 1);
+        all.push(format!("and {more} more notes, in the pod's log"));
+    }
+    all
+}
+
+fn cut(text: &str, characters: usize) -> String {
+    let mut text = text.to_string();
+    shorten(&mut text, characters);
+    text
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use fractune_crds::State;
+    use serde_json::json;
+
+    use super::super::progress::tests::{line, log};
+    use super::*;
+    use crate::link::End;
+
+    fn results() -> JobResult {
+        let timed = |trial: u32, time_ns: u64| json!({"trial": trial, "configuration": {"x": trial}, "timeNs": time_ns, "noisePercent": 0.8312, "samples": 9});
+        let share = |share: u8, best: u32, time_ns: u64, of_full: u64| {
+            json!({"share": share, "best": timed(best, time_ns), "baseline": timed(0, 900), "finalists": [],
+                "served": [{"tunedAt": 50, "timeNs": time_ns}, {"tunedAt": 100, "timeNs": of_full}],
+                "metrics": {"gflops": 1.234_567_89}})
+        };
+        serde_json::from_value(json!({
+            "version": 1, "job": "j", "shares": [50, 100], "search": {}, "measure": {},
+            "device": {"backend": "cuda", "product": "NVIDIA H200", "units": 132,
+                "unitsByShare": {"50": 66, "100": 132}, "compiler": "nvrtc 13.0", "notes": ["no lock"],
+                "gpu": {"uuid": "GPU-1", "driver": "580.1", "mps": true, "memoryBytes": 1}},
+            "tasks": [{"kernel": "k", "problem": "p", "weight": 1, "sizeMacros": {"M": 64}, "folder": "k.p",
+                "raw": 9, "valid": 9, "trials": 4, "outcomes": {"Ok": 3, "CompileError": 1}, "verified": true,
+                "ended": "MaxTrials", "searchMs": 1, "finalsMs": 1, "default": {"x": 0},
+                "shares": [share(50, 3, 800, 880), share(100, 2, 400, 400)]}]
+        }))
+        .unwrap()
+    }
+
+    fn facts<'a>(phase: &'a Phase, progress: &'a Progress, time: &'a Time) -> Facts<'a> {
+        Facts {
+            generation: 7,
+            node: "node-1",
+            kernel: "k",
+            problem: "p",
+            phase,
+            since: time,
+            now: time,
+            started: Some(time),
+            progress,
+            device: None,
+            results: None,
+            notes: &[],
+            checkpoint: None,
+            earlier: &[],
+        }
+    }
+
+    fn progress() -> Progress {
+        Progress::of(log(&[line(0, Some((900, 500))), line(1, Some((700, 600)))]).as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn while_it_runs_the_search_speaks() {
+        let (progress, time) = (progress(), Time(jiff::Timestamp::UNIX_EPOCH));
+        let device = results().device;
+        let facts = Facts { device: Some(&device), ..facts(&Phase::Tuning, &progress, &time) };
+        let status = status(&facts);
+        assert_eq!((status.state, status.observed_generation), (Some(State::Running), Some(7)));
+        assert_eq!(status.trials.total, 2);
+        let half = &status.best[0];
+        assert_eq!((half.share, half.trial, half.time_ns, half.default_ns), (50, 1, 700, Some(900)));
+        assert!(!half.quiet && half.full_choice_ns.is_none() && status.completion_time.is_none());
+        let gpu = status.gpu.unwrap();
+        assert_eq!((gpu.product.as_str(), gpu.mps, gpu.units[0].units), ("NVIDIA H200", true, 66));
+        assert_eq!(status.notes, ["no lock"]);
+    }
+
+    #[test]
+    fn at_the_end_the_quiet_rounds_do() {
+        let (progress, time) = (progress(), Time(jiff::Timestamp::UNIX_EPOCH));
+        let results = results();
+        let end = |exit_code| Phase::Ended(End { version: 1, exit_code, message: "m".into() });
+        let done = end(0);
+        let complete = status(&Facts { results: Some(&results), ..facts(&done, &progress, &time) });
+        let half = &complete.best[0];
+        assert!(half.quiet);
+        assert_eq!((half.trial, half.time_ns), (3, 800));
+        assert_eq!((half.default_ns, half.full_choice_ns), (Some(900), Some(880)));
+        assert_eq!(half.noise_percent.as_deref(), Some("0.83"));
+        assert_eq!(half.metrics["gflops"], "1.23457");
+        assert_eq!((complete.trials.total, complete.size_macros["M"]), (4, 64));
+        assert_eq!((complete.completion_time, complete.state), (Some(time.clone()), Some(State::Complete)));
+        let failed = end(65);
+        let failed = status(&Facts { results: Some(&results), ..facts(&failed, &progress, &time) });
+        assert!(
+            failed.completion_time.is_none() && !failed.best[0].quiet,
+            "older results are not this run's"
+        );
+    }
+
+    #[test]
+    fn every_text_and_list_keeps_to_the_definitions_bounds() {
+        let (progress, time) = (progress(), Time(jiff::Timestamp::UNIX_EPOCH));
+        let mut device = results().device;
+        device.product = "x".repeat(1000);
+        device.units_by_share = (0..=255).map(|share| (share, u32::MAX)).collect();
+        device.notes = (0..100).map(|n| format!("{n}{}", "ü".repeat(2000))).collect();
+        let facts = Facts { device: Some(&device), ..facts(&Phase::Tuning, &progress, &time) };
+        let status = status(&facts);
+        assert_eq!(status.notes.len(), 16);
+        assert!(status.notes.iter().all(|note| note.chars().count() <= 1024));
+        assert!(status.notes[15].contains("85 more"), "{}", status.notes[15]);
+        let gpu = status.gpu.unwrap();
+        assert_eq!((gpu.product.chars().count(), gpu.units.len()), (128, 16));
+        assert!(gpu.units.iter().all(|at| (1..=100).contains(&at.share)));
+    }
+
+    #[test]
+    fn numbers_are_short_and_what_is_none_is_left_out() {
+        assert_eq!(number(1_234.567_891).as_deref(), Some("1234.57"));
+        assert_eq!(number(1e300).as_deref(), Some("1e300"));
+        assert_eq!(number(-0.000_000_123).as_deref(), Some("-1.23e-7"));
+        assert_eq!(number(0.0).as_deref(), Some("0"));
+        assert_eq!((number(f64::NAN), number(f64::INFINITY)), (None, None));
+        assert_eq!((percent(0.8).as_deref(), percent(f64::NAN)), (Some("0.8"), None));
+        assert_eq!(signed(u64::MAX), i64::MAX);
+    }
+}

@@ -1,0 +1,253 @@
+//! The fourth step, and the writing of the status: the only code of the operator that writes.
+//!
+//! Architecture invariant: nothing is written without the lease, and what belongs to somebody else is never touched.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use fractune_crds::conditions::reason;
+use fractune_crds::{API_VERSION, TuneJobStatus, TuneTask, managers};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use kube::api::{DeleteParams, Patch, PatchParams, PropagationPolicy};
+use kube::core::Status;
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tracing::debug;
+
+use crate::fetch::Observed;
+use crate::leadership::{Leadership, NotLeading};
+use crate::metrics::Metrics;
+use crate::names;
+use crate::plan::{Object, Plan, Scale};
+use crate::validate::Stalled;
+
+/// Field manager of what may change while a batch Job lives: the Job itself is applied once.
+const SCALE_MANAGER: &str = "fractune.dev/operator-scale";
+
+/// Why a plan was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// Another operator leads.
+    #[error(transparent)]
+    NotLeading(#[from] NotLeading),
+    /// Somebody has to change something first.
+    #[error(transparent)]
+    Stalled(#[from] Stalled),
+    /// The API server does not answer, or answers that it should be asked again.
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+}
+
+/// Writes to the API server.
+#[derive(Clone)]
+pub struct Writer {
+    client: Client,
+    leadership: Leadership,
+    limiter: Arc<DefaultDirectRateLimiter>,
+    metrics: Metrics,
+}
+
+impl Writer {
+    /// A writer that makes `qps` requests a second at most, after a burst.
+    #[must_use]
+    pub fn new(client: Client, leadership: Leadership, qps: u32, burst: u32, metrics: Metrics) -> Self {
+        let at_least_one = |n: u32| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota::per_second(at_least_one(qps)).allow_burst(at_least_one(burst));
+        Self { client, leadership, limiter: Arc::new(RateLimiter::direct(quota)), metrics }
+    }
+
+    /// Carries out a plan, in its order; stops at the first failure, so that no pod starts without what it needs.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; a later pass goes on where this one stopped.
+    pub async fn apply(&self, observed: &Observed, plan: &Plan) -> Result<(), ApplyError> {
+        for object in &plan.apply {
+            match object {
+                Object::ServiceAccount(account) => self.put(observed, account).await?,
+                Object::RoleBinding(binding) => self.put(observed, binding).await?,
+                Object::ConfigMap(map) => self.put(observed, map).await?,
+                Object::Task(task) if observed.tasks.contains_key(&index(task)) => {
+                    self.patch(observed, task).await?
+                }
+                Object::Task(task) => self.put(observed, task).await?,
+                Object::Batch(batch) => self.put(observed, &**batch).await?,
+                Object::Scale(scale) => self.scale(observed, scale).await?,
+            }
+        }
+        if plan.replace_batch {
+            self.delete::<Job>(observed, &observed.base()).await?;
+        }
+        if plan.clean_up {
+            self.clean_up(observed).await?;
+        }
+        Ok(())
+    }
+
+    /// Applies an object that may not be there yet, unless one of that name is somebody else's.
+    async fn put<K>(&self, observed: &Observed, object: &K) -> Result<(), ApplyError>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Serialize
+            + DeserializeOwned
+            + Clone
+            + std::fmt::Debug,
+    {
+        let api: Api<K> = self.api(observed);
+        self.limiter.until_ready().await;
+        if let Some(there) = api.get_metadata_opt(&object.name_any()).await?
+            && !observed.owns(&there)
+        {
+            let (kind, name) = (K::kind(&()), object.name_any());
+            let message = format!(
+                "there is a {kind} {name} already, which is not this TuneJob's. Delete it, or make the TuneJob under \
+                 another name."
+            );
+            return Err(Stalled::new(reason::NAME_TAKEN, message).into());
+        }
+        self.patch(observed, object).await
+    }
+
+    /// Applies an object.
+    async fn patch<K>(&self, observed: &Observed, object: &K) -> Result<(), ApplyError>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + Serialize
+            + DeserializeOwned
+            + Clone
+            + std::fmt::Debug,
+    {
+        let api: Api<K> = self.api(observed);
+        let parameters = PatchParams::apply(managers::OPERATOR).force();
+        self.may_write(&K::kind(&())).await?;
+        let applied = api.patch(&object.name_any(), &parameters, &Patch::Apply(object)).await;
+        applied.map(|_| ()).map_err(|error| refused(&K::kind(&()), &object.name_any(), error))
+    }
+
+    async fn scale(&self, observed: &Observed, scale: &Scale) -> Result<(), ApplyError> {
+        let Scale { name, parallelism, suspend } = scale;
+        let mut spec = serde_json::Map::new();
+        spec.extend(parallelism.map(|parallelism| ("parallelism".to_owned(), json!(parallelism))));
+        spec.extend(suspend.map(|suspend| ("suspend".to_owned(), json!(suspend))));
+        let patch =
+            json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec});
+        let api: Api<Job> = self.api(observed);
+        let parameters = PatchParams::apply(SCALE_MANAGER).force();
+        self.may_write("Job").await?;
+        let applied = api.patch(name, &parameters, &Patch::Apply(&patch)).await;
+        applied.map(|_| ()).map_err(|error| refused("Job", name, error))
+    }
+
+    /// Deletes what the job owns, but for its results.
+    async fn clean_up(&self, observed: &Observed) -> Result<(), ApplyError> {
+        let base = observed.base();
+        self.delete::<Job>(observed, &base).await?;
+        for task in observed.tasks.values() {
+            self.delete::<TuneTask>(observed, &task.name_any()).await?;
+        }
+        self.delete::<ConfigMap>(observed, &names::manifest(&base)).await?;
+        self.delete::<RoleBinding>(observed, &names::agent(&base)).await?;
+        self.delete::<ServiceAccount>(observed, &names::agent(&base)).await
+    }
+
+    /// Deletes an object if it is there and the job's own.
+    async fn delete<K>(&self, observed: &Observed, name: &str) -> Result<(), ApplyError>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + DeserializeOwned
+            + Clone
+            + std::fmt::Debug,
+    {
+        let api: Api<K> = self.api(observed);
+        self.limiter.until_ready().await;
+        let Some(there) = api.get_metadata_opt(name).await?.filter(|there| observed.owns(there)) else {
+            return Ok(());
+        };
+        let preconditions = kube::api::Preconditions { uid: there.metadata.uid, resource_version: None };
+        let parameters = DeleteParams {
+            propagation_policy: Some(PropagationPolicy::Background),
+            preconditions: Some(preconditions),
+            ..DeleteParams::default()
+        };
+        self.may_write(&K::kind(&())).await?;
+        match api.delete(name, &parameters).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes the job's status, if it differs from what is there.
+    ///
+    /// # Errors
+    /// [`ApplyError`].
+    pub async fn status(
+        &self,
+        namespace: &str,
+        name: &str,
+        before: Option<&TuneJobStatus>,
+        status: &TuneJobStatus,
+    ) -> Result<bool, ApplyError> {
+        if before == Some(status) {
+            return Ok(false);
+        }
+        let patch = json!({
+            "apiVersion": API_VERSION,
+            "kind": "TuneJob",
+            "metadata": {"name": name, "namespace": namespace},
+            "status": status,
+        });
+        let api: Api<kube::api::DynamicObject> = Api::namespaced_with(
+            self.client.clone(),
+            namespace,
+            &kube::api::ApiResource::erase::<fractune_crds::TuneJob>(&()),
+        );
+        let parameters = PatchParams::apply(managers::OPERATOR).force();
+        self.may_write("TuneJob/status").await?;
+        match api.patch_status(name, &parameters, &Patch::Apply(&patch)).await {
+            Ok(_) => Ok(true),
+            // Deleted in the meantime.
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn api<K>(&self, observed: &Observed) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &observed.job.namespace().unwrap_or_default())
+    }
+
+    async fn may_write(&self, kind: &str) -> Result<(), NotLeading> {
+        self.limiter.until_ready().await;
+        self.leadership.check()?;
+        self.metrics.writes.with_label_values(&[kind]).inc();
+        debug!(kind, "write");
+        Ok(())
+    }
+}
+
+fn index(task: &TuneTask) -> usize {
+    usize::try_from(task.spec.index).unwrap_or_default()
+}
+
+/// What the API server refuses for good stalls the job: to ask again would not help.
+fn refused(kind: &str, name: &str, error: kube::Error) -> ApplyError {
+    match error {
+        kube::Error::Api(status) if is_refusal(&status) => {
+            let message = format!("the API server refuses {kind} {name}: {}", status.message);
+            Stalled::new(reason::REFUSED, message).into()
+        }
+        error => error.into(),
+    }
+}
+
+fn is_refusal(status: &Status) -> bool {
+    // A namespace that is being deleted refuses everything, and takes the job with it.
+    matches!(status.code, 400 | 403 | 413 | 422) && !status.message.contains("being terminated")
+}

@@ -1,0 +1,248 @@
+//! The first step: what the API server knows of a job. Reads, from caches where it can.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use fractune_crds::{GROUP, TuneJob, TuneTask, labels};
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod};
+use kube::api::ListParams;
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::Store;
+use kube::{Api, Client, Resource, ResourceExt as _};
+
+use crate::names;
+
+/// Caches of what jobs own, kept by watches.
+#[derive(Clone, Debug)]
+pub struct Caches {
+    /// Tasks.
+    pub tasks: Store<DeserializeGuard<TuneTask>>,
+    /// Batch Jobs.
+    pub jobs: Store<Job>,
+    /// Pods.
+    pub pods: Store<Pod>,
+    /// `ConfigMap`s.
+    pub config_maps: Store<ConfigMap>,
+}
+
+/// Data of the `ConfigMap`s that a job's sources name; none where there is no such `ConfigMap`.
+pub type Sources = BTreeMap<String, Option<BTreeMap<String, String>>>;
+
+/// Everything that a pass over a job looks at.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The job.
+    pub job: Arc<TuneJob>,
+    /// Its tasks by index.
+    pub tasks: BTreeMap<usize, Arc<TuneTask>>,
+    /// Its batch Job.
+    pub batch: Option<Arc<Job>>,
+    /// Its pods.
+    pub pods: Vec<Arc<Pod>>,
+    /// Its `ConfigMap`s.
+    pub config_maps: Vec<Arc<ConfigMap>>,
+    /// What its sources name.
+    pub sources: Sources,
+    /// Why Kubernetes creates no pods, in its own words.
+    pub pods_refused: Option<String>,
+    /// What nodes offer of the resource that pods wait for, in words; none where nothing waits.
+    pub offers: Option<String>,
+    /// When this was read.
+    pub now: Timestamp,
+}
+
+impl Observed {
+    /// Name of the job.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.job.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// Start of the names of what the job owns.
+    #[must_use]
+    pub fn base(&self) -> String {
+        names::base(self.name())
+    }
+
+    /// Whether an object is the job's own.
+    #[must_use]
+    pub fn owns(&self, object: &impl Resource) -> bool {
+        let uid = self.job.metadata.uid.as_deref();
+        object.owner_references().iter().any(|owner| Some(owner.uid.as_str()) == uid)
+    }
+
+    /// The batch Job, if it is the job's own.
+    #[must_use]
+    pub fn own_batch(&self) -> Option<&Job> {
+        self.batch.as_deref().filter(|batch| self.owns(*batch))
+    }
+}
+
+/// Reads everything about a job.
+///
+/// # Errors
+/// When the API server does not answer what no cache knows.
+pub async fn fetch(client: &Client, caches: &Caches, job: Arc<TuneJob>) -> Result<Observed, kube::Error> {
+    let namespace = job.namespace().unwrap_or_default();
+    let base = names::base(&job.name_any());
+    let uid = job.metadata.uid.clone().unwrap_or_default();
+    let own = |owners: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference]| {
+        owners.iter().any(|owner| owner.uid == uid)
+    };
+    let there = |object: &dyn Labelled| object.in_namespace(&namespace) && object.of(&base);
+    let tasks = caches.tasks.state().into_iter().filter_map(|task| task.0.as_ref().ok().cloned());
+    let tasks = tasks.filter(|task| there(task) && own(task.owner_references()));
+    let tasks =
+        tasks.map(|task| (usize::try_from(task.spec.index).unwrap_or_default(), Arc::new(task))).collect();
+    let batch = caches.jobs.state().into_iter().find(|b| b.in_namespace(&namespace) && b.name_any() == base);
+    let pods: Vec<_> = caches.pods.state().into_iter().filter(|pod| there(&**pod)).collect();
+    let config_maps = caches
+        .config_maps
+        .state()
+        .into_iter()
+        .filter(|map| there(&**map) && own(map.owner_references()))
+        .collect();
+    let sources = sources(client, &namespace, &job).await?;
+    let mut observed = Observed {
+        job,
+        tasks,
+        batch,
+        pods,
+        config_maps,
+        sources,
+        pods_refused: None,
+        offers: None,
+        now: Timestamp::now(),
+    };
+    if wants_pods(&observed) {
+        observed.pods_refused = refusal(client, &namespace, &observed).await?;
+    }
+    if waiting(&observed) {
+        observed.offers = Some(offers(client).await);
+    }
+    Ok(observed)
+}
+
+/// What tells whose an object is.
+trait Labelled {
+    fn in_namespace(&self, namespace: &str) -> bool;
+    fn of(&self, base: &str) -> bool;
+}
+
+impl<K: Resource> Labelled for K {
+    fn in_namespace(&self, namespace: &str) -> bool {
+        self.meta().namespace.as_deref() == Some(namespace)
+    }
+
+    fn of(&self, base: &str) -> bool {
+        let labels = self.meta().labels.as_ref();
+        labels.and_then(|labels| labels.get(labels::JOB)).is_some_and(|job| job == base)
+    }
+}
+
+async fn sources(client: &Client, namespace: &str, job: &TuneJob) -> Result<Sources, kube::Error> {
+    let names: BTreeSet<&str> = references(job).collect();
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let mut sources = Sources::new();
+    for name in names {
+        let map = api.get_opt(name).await?;
+        sources.insert(name.to_owned(), map.map(|map| map.data.unwrap_or_default()));
+    }
+    Ok(sources)
+}
+
+/// Names of the `ConfigMap`s that a job's sources name.
+pub fn references(job: &TuneJob) -> impl Iterator<Item = &str> {
+    job.spec
+        .kernels
+        .iter()
+        .filter_map(|kernel| kernel.source.config_map_key_ref.as_ref())
+        .map(|reference| reference.name.as_str())
+}
+
+/// Whether the batch Job runs, wants pods, and has had none for a while.
+fn wants_pods(observed: &Observed) -> bool {
+    let Some(batch) = observed.own_batch() else { return false };
+    let suspended = batch.spec.as_ref().and_then(|spec| spec.suspend).unwrap_or_default();
+    let active = batch.status.as_ref().and_then(|status| status.active).unwrap_or_default();
+    !suspended && active == 0 && !crate::status::batch::is_finished(batch)
+}
+
+/// The latest word of the Job controller on why it could not create pods.
+async fn refusal(
+    client: &Client,
+    namespace: &str,
+    observed: &Observed,
+) -> Result<Option<String>, kube::Error> {
+    let Some(uid) = observed.own_batch().and_then(|batch| batch.metadata.uid.clone()) else {
+        return Ok(None);
+    };
+    let fields = format!("involvedObject.uid={uid},reason=FailedCreate");
+    let api: Api<Event> = Api::namespaced(client.clone(), namespace);
+    let events = api.list(&ListParams::default().fields(&fields)).await?;
+    let latest = events.items.into_iter().max_by_key(|event| event.metadata.resource_version.clone());
+    Ok(latest.and_then(|event| event.message))
+}
+
+/// Whether a pod of the job cannot be scheduled.
+fn waiting(observed: &Observed) -> bool {
+    observed.pods.iter().any(|pod| crate::status::pods::unschedulable(pod).is_some())
+}
+
+/// Which shares nodes offer: `node-1: mps-25 x4; node-2: none`.
+async fn offers(client: &Client) -> String {
+    let nodes: Api<Node> = Api::all(client.clone());
+    match nodes.list(&ListParams::default()).await {
+        Ok(nodes) => offers_in_words(&nodes.items),
+        // A namespaced operator may not look at nodes.
+        Err(_) => "the operator may not read nodes, so it cannot say what they offer".to_owned(),
+    }
+}
+
+fn offers_in_words(nodes: &[Node]) -> String {
+    /// Nodes that are told of.
+    const MOST: usize = 8;
+    let prefix = format!("{GROUP}/mps-");
+    let words = nodes.iter().take(MOST).map(|node| {
+        let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
+        let slots: Vec<String> = allocatable
+            .into_iter()
+            .flatten()
+            .filter_map(|(name, count)| Some((name.strip_prefix(&prefix)?, &count.0)))
+            .map(|(share, count)| format!("mps-{share} x{count}"))
+            .collect();
+        let cpus = allocatable.and_then(|a| a.get("cpu")).map_or("?", |cpus| cpus.0.as_str());
+        let slots = if slots.is_empty() { "no GPU share".to_owned() } else { slots.join(", ") };
+        format!("{}: {slots}, {cpus} CPUs", node.name_any())
+    });
+    let mut text = words.collect::<Vec<_>>().join("; ");
+    if nodes.len() > MOST {
+        text += &format!("; and {} more nodes", nodes.len() - MOST);
+    }
+    format!("nodes offer: {}", if text.is_empty() { "there are none".to_owned() } else { text })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nodes_offer_is_told_by_node_and_share() {
+        let node = |name: &str, resources: serde_json::Value| -> Node {
+            serde_json::from_value(serde_json::json!({
+                "metadata": {"name": name}, "status": {"allocatable": resources}
+            }))
+            .unwrap()
+        };
+        let nodes = [
+            node("gpu-1", serde_json::json!({"cpu": "8", "fractune.dev/mps-25": "4"})),
+            node("cpu-1", serde_json::json!({"cpu": "2"})),
+        ];
+        assert_eq!(
+            offers_in_words(&nodes),
+            "nodes offer: gpu-1: mps-25 x4, 8 CPUs; cpu-1: no GPU share, 2 CPUs"
+        );
+    }
+}

@@ -1,0 +1,127 @@
+//! Of several operators, the one that holds the lease writes. Watches run in all of them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use kube::Client;
+use kube_lease_manager::{
+    DurationSeconds, LeaseManager, LeaseManagerBuilder, LeaseManagerError, LeaseParams,
+};
+use tracing::info;
+
+use crate::args::Arguments;
+
+/// A lease that was not renewed for so long is free for another operator.
+const DURATION: DurationSeconds = 12;
+/// It is renewed so long before that.
+const GRACE: DurationSeconds = 6;
+/// An operator that did not run for so long (a suspended machine, a starved CPU) asks again before it writes: the lease
+/// may be another's by now.
+const FROZEN: Duration = Duration::from_secs(3);
+/// How often an operator notes that it runs.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Whether this operator may write. Cheap to clone and to ask.
+#[derive(Clone, Debug)]
+pub struct Leadership {
+    state: Arc<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    leads: AtomicBool,
+    began: Instant,
+    /// Milliseconds after `began` at which the operator last ran.
+    ticked_ms: AtomicU64,
+}
+
+/// This operator does not hold the lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this operator does not hold the lease, so it writes nothing")]
+pub struct NotLeading;
+
+impl Default for Leadership {
+    fn default() -> Self {
+        let state =
+            State { leads: AtomicBool::new(false), began: Instant::now(), ticked_ms: AtomicU64::new(0) };
+        Self { state: Arc::new(state) }
+    }
+}
+
+impl Leadership {
+    /// Asked before every write.
+    ///
+    /// # Errors
+    /// [`NotLeading`] where the lease is another's, or may be.
+    pub fn check(&self) -> Result<(), NotLeading> {
+        let ticked = Duration::from_millis(self.state.ticked_ms.load(Ordering::Acquire));
+        let still = self.state.began.elapsed().saturating_sub(ticked);
+        if self.state.leads.load(Ordering::Acquire) && still < FROZEN { Ok(()) } else { Err(NotLeading) }
+    }
+
+    /// Says that the lease was won or lost.
+    pub fn set(&self, leads: bool) {
+        self.tick();
+        self.state.leads.store(leads, Ordering::Release);
+    }
+
+    fn tick(&self) {
+        let now = u64::try_from(self.state.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.state.ticked_ms.store(now, Ordering::Release);
+    }
+
+    /// Waits for the lease, keeps it, and returns once it is lost. `won` is called when it is won.
+    ///
+    /// # Errors
+    /// When the API server refuses the lease, or does not answer in time to keep it.
+    pub async fn keep(
+        &self,
+        client: Client,
+        arguments: &Arguments,
+        won: impl FnOnce(),
+    ) -> Result<LeaseManager, LeaseManagerError> {
+        let lease = LeaseManagerBuilder::new(client, arguments.lease_name.clone())
+            .with_namespace(arguments.lease_namespace.clone())
+            .with_parameters(LeaseParams::new(arguments.identity.clone(), DURATION, GRACE))
+            .build()
+            .await?;
+        while !lease.changed().await? {}
+        info!(lease = arguments.lease_name, identity = arguments.identity, "this operator leads");
+        self.set(true);
+        won();
+        let ticking = async {
+            loop {
+                tokio::time::sleep(TICK).await;
+                let frozen = self.check().is_err();
+                self.tick();
+                if frozen {
+                    // What the lease manager last knew may be old. To ask again is to start again.
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            changed = lease.changed() => { changed?; }
+            () = ticking => {}
+        }
+        self.set(false);
+        Ok(lease)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_does_not_lead_or_was_frozen_writes_nothing() {
+        let leadership = Leadership::default();
+        assert_eq!(leadership.check(), Err(NotLeading));
+        leadership.set(true);
+        assert_eq!(leadership.check(), Ok(()));
+        let long_ago = Instant::now().checked_sub(FROZEN * 2).unwrap();
+        let frozen = State { leads: AtomicBool::new(true), began: long_ago, ticked_ms: AtomicU64::new(0) };
+        assert_eq!(Leadership { state: Arc::new(frozen) }.check(), Err(NotLeading));
+    }
+}

@@ -1,0 +1,48 @@
+//! What pods say of themselves.
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+
+/// A pod that no node can take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unschedulable {
+    /// Since when.
+    pub since: Timestamp,
+    /// Why, in the scheduler's words.
+    pub why: String,
+}
+
+/// Since when and why a pod cannot be scheduled, if it cannot.
+#[must_use]
+pub fn unschedulable(pod: &Pod) -> Option<Unschedulable> {
+    let status = pod.status.as_ref()?;
+    let waits = status.phase.as_deref() == Some("Pending") && pod.metadata.deletion_timestamp.is_none();
+    let conditions = status.conditions.as_deref().unwrap_or_default();
+    let condition = conditions
+        .iter()
+        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False")?;
+    // Since the pod was made: the scheduler may touch the condition again.
+    let since = pod.metadata.creation_timestamp.as_ref().or(condition.last_transition_time.as_ref())?.0;
+    let why = condition.message.clone().unwrap_or_default();
+    waits.then_some(Unschedulable { since, why })
+}
+
+/// Why a container of a pod cannot start, if it is for an image or a configuration.
+#[must_use]
+pub fn cannot_start(pod: &Pod) -> Option<String> {
+    const REASONS: [&str; 5] = [
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "ErrImageNeverPull",
+        "InvalidImageName",
+        "CreateContainerConfigError",
+    ];
+    let status = pod.status.as_ref()?;
+    let all = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
+    all.into_iter().find_map(|container| {
+        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        let reason = waiting.reason.as_deref().filter(|reason| REASONS.contains(reason))?;
+        let message = waiting.message.as_deref().unwrap_or_default();
+        Some(format!("container {}: {reason}: {message}", container.name))
+    })
+}

@@ -1,0 +1,92 @@
+//! Results and totals of a job, from its tasks.
+
+use std::collections::BTreeMap;
+
+use fractune_crds::{BestAtShare, JobTotal, Neighbours, TuneTask, TunedResult};
+
+use super::tasks;
+use crate::fetch::Observed;
+use crate::validate::TaskName;
+
+/// The winners of every task that is done: those of earlier trials, where a task was made to go on.
+pub(super) fn results(observed: &Observed) -> Vec<TunedResult> {
+    let quiet = |task: &TuneTask| {
+        let status = task.status.clone().unwrap_or_default();
+        let product = status.gpu.map(|gpu| gpu.product).filter(|product| !product.is_empty());
+        let best = status.best.into_iter().filter(|best| best.quiet);
+        best.map(|best| result(task, best, product.clone())).collect::<Vec<_>>()
+    };
+    observed.tasks.values().flat_map(|task| quiet(task)).collect()
+}
+
+fn result(task: &TuneTask, best: BestAtShare, gpu: Option<String>) -> TunedResult {
+    TunedResult {
+        kernel: task.spec.kernel.clone(),
+        problem: task.spec.problem.clone(),
+        share: best.share,
+        neighbours: best.neighbours,
+        speedup_over_default: ratio(best.default_ns, best.time_ns),
+        speedup_over_full_gpu_choice: ratio(best.full_choice_ns, best.time_ns),
+        configuration: best.configuration,
+        time_ns: best.time_ns,
+        metrics: best.metrics,
+        gpu,
+    }
+}
+
+/// `1.52`; none where either time is missing.
+fn ratio(over: Option<i64>, under: i64) -> Option<String> {
+    let over = over.filter(|over| *over > 0 && under > 0)?;
+    Some(format!("{:.2}", over as f64 / under as f64))
+}
+
+/// The sum of weight times time of every task, for each share and neighbours, in the job's order.
+pub(super) fn totals(observed: &Observed, names: &[TaskName]) -> Vec<JobTotal> {
+    let spec = &observed.job.spec;
+    let mut totals: BTreeMap<(Neighbours, usize), JobTotal> = BTreeMap::new();
+    for (at, &share) in spec.shares.iter().enumerate() {
+        for &neighbours in &spec.neighbours {
+            let of =
+                |task: &TuneTask| {
+                    let best =
+                        task.status.as_ref()?.best.iter().find(|best| {
+                            best.share == share && best.neighbours == neighbours && best.quiet
+                        })?;
+                    Some((best.default_ns?, best.time_ns))
+                };
+            let mut total =
+                JobTotal { share, neighbours, default_ns: 0, best_ns: 0, speedup: None, left_out: 0 };
+            let mut any = false;
+            for (index, name) in names.iter().enumerate() {
+                match observed.tasks.get(&index).and_then(|task| of(task)) {
+                    Some((default, best)) => {
+                        any = true;
+                        total.default_ns =
+                            total.default_ns.saturating_add(name.weight.saturating_mul(default));
+                        total.best_ns = total.best_ns.saturating_add(name.weight.saturating_mul(best));
+                    }
+                    None => total.left_out += 1,
+                }
+            }
+            total.speedup = ratio(Some(total.default_ns), total.best_ns);
+            if any {
+                totals.insert((neighbours, at), total);
+            }
+        }
+    }
+    totals.into_values().collect()
+}
+
+/// Trials of all tasks.
+pub(super) fn trials(observed: &Observed) -> i64 {
+    let of = |task: &TuneTask| task.status.as_ref().map_or(0, |status| status.trials.total);
+    observed.tasks.values().map(|task| of(task)).sum()
+}
+
+/// Tasks that say they failed, each with what it says.
+pub(super) fn failures(observed: &Observed) -> Vec<String> {
+    let failure = |task: &TuneTask| {
+        tasks::failure(task).map(|condition| format!("{}: {}", tasks::name(task), condition.message))
+    };
+    observed.tasks.values().filter_map(|task| failure(task)).collect()
+}
