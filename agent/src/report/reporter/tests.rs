@@ -8,6 +8,8 @@ use tower_test::mock::{Handle, SendResponse, pair};
 
 use super::super::progress::tests::{HEADER, line, log};
 use super::*;
+use crate::link::End;
+use crate::tune::folder::{RESULTS, TRIALS};
 
 const URL: &str = "/apis/fractune.dev/v1alpha1/namespaces/ns/tunetasks/job-0";
 const SECOND: Duration = Duration::from_secs(1);
@@ -121,9 +123,7 @@ fn task(status: &Value) -> Value {
 /// Runs a reporter beside a script, which is its server and its `tune`. The reporter's exit code.
 async fn play(task: Value, script: impl AsyncFnOnce(&mut Pod)) -> u8 {
     let dir = tempfile::tempdir().unwrap();
-    for folder in ["link", "out"] {
-        std::fs::create_dir(dir.path().join(folder)).unwrap();
-    }
+    std::fs::create_dir(dir.path().join("out")).unwrap();
     let arguments = Arguments {
         ready: false,
         namespace: "ns".into(),
@@ -347,7 +347,8 @@ async fn a_reporter_that_was_started_again_changes_nothing_of_what_it_told() {
     newer["metadata"]["generation"] = json!(4);
     newer["spec"]["digest"] = json!("d-2");
     play(newer, async |pod| {
-        // The file is there before the answer is: the reporter has not looked yet.
+        // The reporter has not looked yet.
+        std::fs::create_dir(pod.dir.path().join("link")).unwrap();
         let told = Start { version: 1, generation: 3, max_trials: 9, trials: 5, digest: "d-1".into() };
         pod.link.write(link::START, &told).unwrap();
         let first = pod.granted().await;
