@@ -25,6 +25,8 @@ pub mod names;
 pub mod plan;
 pub mod reconcile;
 pub mod run;
+#[cfg(test)]
+mod script;
 pub mod server;
 pub mod status;
 pub mod telemetry;

@@ -118,8 +118,6 @@ impl<'a> Reporter<'a> {
     /// Hands the checkpoint and what to tune to the other container, unless an earlier reporter of this pod did.
     fn start(server: Server, arguments: &'a Arguments, pace: Pace, task: Task) -> Result<Self, String> {
         // The volume that both containers see is empty at first.
-        std::fs::create_dir_all(&arguments.link)
-            .map_err(|error| format!("{}: {error}", arguments.link.display()))?;
         let link = Link::new(arguments.link.clone());
         std::fs::create_dir_all(&arguments.link)
             .map_err(|error| format!("{}: {error}", arguments.link.display()))?;

@@ -268,6 +268,9 @@ fn backoff(failures: u32, random: u64) -> Duration {
 }
 
 #[cfg(test)]
+mod scenarios;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
