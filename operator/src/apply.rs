@@ -71,10 +71,8 @@ impl Writer {
                 Object::ServiceAccount(account) => self.put(observed, account).await?,
                 Object::RoleBinding(binding) => self.put(observed, binding).await?,
                 Object::ConfigMap(map) => self.put(observed, map).await?,
-                Object::Task(task) if observed.tasks.contains_key(&index(task)) => {
-                    self.patch(observed, &**task).await?;
-                }
-                Object::Task(task) => self.put(observed, &**task).await?,
+                // Nobody else makes tasks.
+                Object::Task(task) => self.patch(observed, &**task).await?,
                 Object::Batch(batch) => self.put(observed, &**batch).await?,
                 Object::Scale(scale) => self.scale(observed, scale).await?,
             }
@@ -230,10 +228,6 @@ impl Writer {
         debug!(kind, "write");
         Ok(())
     }
-}
-
-fn index(task: &TuneTask) -> usize {
-    usize::try_from(task.spec.index).unwrap_or_default()
 }
 
 /// What the API server refuses for good stalls the job: to ask again would not help.

@@ -8,9 +8,10 @@ use fractune_crds::{GROUP, TuneJob, TuneTask, labels};
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
 use kube::core::DeserializeGuard;
-use kube::runtime::reflector::Store;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, Resource, ResourceExt as _};
 
 use crate::names;
@@ -89,22 +90,27 @@ pub async fn fetch(client: &Client, caches: &Caches, job: Arc<TuneJob>) -> Resul
     let namespace = job.namespace().unwrap_or_default();
     let base = names::base(&job.name_any());
     let uid = job.metadata.uid.clone().unwrap_or_default();
-    let own = |owners: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference]| {
-        owners.iter().any(|owner| owner.uid == uid)
+    let owned = |meta: &ObjectMeta| meta.owner_references.iter().flatten().any(|owner| owner.uid == uid);
+    // Names are derived, so most is looked up and not searched for.
+    let number: usize = job.spec.kernels.iter().map(|kernel| kernel.problems.len()).sum();
+    let task = |index: usize| {
+        let known = caches.tasks.get(&ObjectRef::new(&names::task(&base, index)).within(&namespace))?;
+        let task = known.0.as_ref().ok().filter(|task| owned(&task.metadata))?;
+        Some((index, Arc::new(task.clone())))
     };
-    let there = |object: &dyn Labelled| object.in_namespace(&namespace) && object.of(&base);
-    let tasks = caches.tasks.state().into_iter().filter_map(|task| task.0.as_ref().ok().cloned());
-    let tasks = tasks.filter(|task| there(task) && own(task.owner_references()));
-    let tasks =
-        tasks.map(|task| (usize::try_from(task.spec.index).unwrap_or_default(), Arc::new(task))).collect();
-    let batch = caches.jobs.state().into_iter().find(|b| b.in_namespace(&namespace) && b.name_any() == base);
-    let pods: Vec<_> = caches.pods.state().into_iter().filter(|pod| there(&**pod)).collect();
-    let config_maps = caches
-        .config_maps
-        .state()
-        .into_iter()
-        .filter(|map| there(&**map) && own(map.owner_references()))
-        .collect();
+    let config_map = |name: String| {
+        let known = caches.config_maps.get(&ObjectRef::new(&name).within(&namespace))?;
+        owned(&known.metadata).then_some(known)
+    };
+    let tasks = (0..number).filter_map(task).collect();
+    let batch = caches.jobs.get(&ObjectRef::new(&base).within(&namespace));
+    let of_job = |pod: &Pod| {
+        let label = pod.metadata.labels.as_ref().and_then(|labels| labels.get(labels::JOB));
+        pod.metadata.namespace.as_deref() == Some(&namespace) && label == Some(&base)
+    };
+    let pods: Vec<_> = caches.pods.state().into_iter().filter(|pod| of_job(pod)).collect();
+    let config_maps =
+        [names::manifest(&base), names::tuned(&base)].into_iter().filter_map(config_map).collect();
     let sources = sources(client, &namespace, &job).await?;
     let mut observed = Observed {
         job,
@@ -124,23 +130,6 @@ pub async fn fetch(client: &Client, caches: &Caches, job: Arc<TuneJob>) -> Resul
         observed.offers = Some(offers(client).await);
     }
     Ok(observed)
-}
-
-/// What tells whose an object is.
-trait Labelled {
-    fn in_namespace(&self, namespace: &str) -> bool;
-    fn of(&self, base: &str) -> bool;
-}
-
-impl<K: Resource> Labelled for K {
-    fn in_namespace(&self, namespace: &str) -> bool {
-        self.meta().namespace.as_deref() == Some(namespace)
-    }
-
-    fn of(&self, base: &str) -> bool {
-        let labels = self.meta().labels.as_ref();
-        labels.and_then(|labels| labels.get(labels::JOB)).is_some_and(|job| job == base)
-    }
 }
 
 async fn sources(client: &Client, namespace: &str, job: &TuneJob) -> Result<Sources, kube::Error> {
@@ -183,7 +172,7 @@ async fn refusal(
     let fields = format!("involvedObject.uid={uid},reason=FailedCreate");
     let api: Api<Event> = Api::namespaced(client.clone(), namespace);
     let events = api.list(&ListParams::default().fields(&fields)).await?;
-    let latest = events.items.into_iter().max_by_key(|event| event.metadata.resource_version.clone());
+    let latest = events.items.into_iter().max_by_key(|event| event.last_timestamp.clone().map(|time| time.0));
     Ok(latest.and_then(|event| event.message))
 }
 

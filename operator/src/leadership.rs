@@ -71,6 +71,15 @@ impl Leadership {
         self.state.ticked_ms.store(now, Ordering::Release);
     }
 
+    /// Gives the lease back, so that another operator need not wait for its end.
+    ///
+    /// # Errors
+    /// When the API server does not take it back.
+    pub async fn give_back(&self, client: Client, arguments: &Arguments) -> Result<(), LeaseManagerError> {
+        self.set(false);
+        manager(client, arguments).await?.release().await
+    }
+
     /// Waits for the lease, keeps it, and returns once it is lost. `won` is called when it is won.
     ///
     /// # Errors
@@ -81,11 +90,7 @@ impl Leadership {
         arguments: &Arguments,
         won: impl FnOnce(),
     ) -> Result<LeaseManager, LeaseManagerError> {
-        let lease = LeaseManagerBuilder::new(client, arguments.lease_name.clone())
-            .with_namespace(arguments.lease_namespace.clone())
-            .with_parameters(LeaseParams::new(arguments.identity.clone(), DURATION, GRACE))
-            .build()
-            .await?;
+        let lease = manager(client, arguments).await?;
         while !lease.changed().await? {}
         info!(lease = arguments.lease_name, identity = arguments.identity, "this operator leads");
         self.set(true);
@@ -108,6 +113,14 @@ impl Leadership {
         self.set(false);
         Ok(lease)
     }
+}
+
+async fn manager(client: Client, arguments: &Arguments) -> Result<LeaseManager, LeaseManagerError> {
+    LeaseManagerBuilder::new(client, arguments.lease_name.clone())
+        .with_namespace(arguments.lease_namespace.clone())
+        .with_parameters(LeaseParams::new(arguments.identity.clone(), DURATION, GRACE))
+        .build()
+        .await
 }
 
 #[cfg(test)]

@@ -81,10 +81,10 @@ pub async fn run(arguments: Arguments, level: LogLevel) -> anyhow::Result<()> {
     for_lease.connect_timeout = Some(LEASE_TIMEOUT);
     let lease_client = Client::try_from(for_lease)?;
     let (won, leads) = oneshot::channel();
-    let keeping = leadership.keep(lease_client, &arguments, || {
+    let keeping = leadership.keep(lease_client.clone(), &arguments, || {
         let _ = won.send(());
     });
-    tokio::pin!(keeping);
+    let mut keeping = Box::pin(keeping);
     tokio::select! {
         lost = &mut keeping => {
             return lost.map(|_| ()).context("the lease could not be had");
@@ -106,8 +106,14 @@ pub async fn run(arguments: Arguments, level: LogLevel) -> anyhow::Result<()> {
     }
     match lease {
         None => {
-            info!("told to stop; the lease is given back");
-            leadership.set(false);
+            // Nobody renews it any more, and nobody writes.
+            drop(keeping);
+            match leadership.give_back(lease_client, &arguments).await {
+                Ok(()) => info!("told to stop; the lease is given back"),
+                Err(error) => {
+                    warn!(%error, "told to stop; the lease is not given back and runs out by itself");
+                }
+            }
             Ok(())
         }
         Some(Ok(_)) => anyhow::bail!("the lease was lost"),

@@ -227,8 +227,8 @@ async fn a_watch_that_expired_is_begun_anew_and_nothing_is_missed() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), written).await.expect("the job was missed");
+    tokio::time::timeout(Duration::from_mins(1), written).await.expect("the job was missed");
     assert_eq!(script.writes()[..7], ALL);
     drop(stop);
-    tokio::time::timeout(Duration::from_secs(60), running).await.expect("it did not stop").unwrap();
+    tokio::time::timeout(Duration::from_mins(1), running).await.expect("it did not stop").unwrap();
 }
