@@ -1,6 +1,5 @@
 //! When passes are made: whenever a job, or anything that it owns or names, has changed.
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -147,7 +146,12 @@ pub fn count(metrics: &crate::metrics::Metrics, jobs: &Store<Guarded>, caches: &
     let states = jobs.iter().map(|job| {
         job.0.as_ref().map_or(Some(fractune_crds::State::Stalled), |job| job.status.as_ref()?.state)
     });
-    let tasks: BTreeMap<_, _> =
-        caches.tasks.state().into_iter().map(|task| ((task.namespace(), task.name_any()), task)).collect();
-    metrics.count(states, tasks.values().filter_map(|task| task.0.as_ref().ok()));
+    let waits = |job: &TuneJob| {
+        let spoken_of = job.status.as_ref().and_then(|status| status.observed_generation);
+        spoken_of != job.metadata.generation
+    };
+    let waiting = jobs.iter().filter(|job| job.0.as_ref().is_ok_and(waits)).count();
+    metrics.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    let tasks = caches.tasks.state();
+    metrics.count(states, tasks.iter().filter_map(|task| task.0.as_ref().ok()));
 }

@@ -24,6 +24,8 @@ pub struct Metrics {
     pub reconcile_errors: IntCounterVec,
     /// Passes under way.
     pub reconciles: IntGauge,
+    /// Jobs whose status does not speak of their spec yet: they wait for a pass.
+    pub waiting: IntGauge,
     /// Writes to the API server, by kind.
     pub writes: IntCounterVec,
     /// Jobs by state.
@@ -75,6 +77,10 @@ impl Metrics {
                 "reason",
             )?,
             reconciles: gauge("fractune_reconciles_in_progress", "Passes over jobs that are under way")?,
+            waiting: gauge(
+                "fractune_jobs_waiting",
+                "TuneJobs whose status does not speak of their spec yet: they wait for a pass",
+            )?,
             writes: counters("fractune_api_writes_total", "Writes to the API server", "kind")?,
             jobs: gauges("fractune_jobs", "TuneJobs by state", "state")?,
             tasks: gauges("fractune_tasks", "TuneTasks by state", "state")?,
