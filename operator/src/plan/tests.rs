@@ -157,11 +157,11 @@ fn after_its_ttl_a_job_is_cleaned_up_once() {
         report(&mut observed, index, done(1, [(50, 10, 20), (100, 5, 20)]));
     }
     observed.job = with_ttl(10).into();
-    assert_eq!(plan_of(&observed), Plan::default());
+    assert_eq!(plan_over(&observed), Plan::default());
     observed.job = with_ttl(61).into();
-    assert!(plan_of(&observed).clean_up);
+    assert!(plan_over(&observed).clean_up);
     observed.tasks.clear();
     observed.batch = None;
     observed.config_maps.clear();
-    assert_eq!(plan_of(&observed), Plan::default(), "nothing is made again");
+    assert_eq!(plan_over(&observed), Plan::default(), "once");
 }

@@ -18,8 +18,8 @@ use crate::apply::{ApplyError, Writer};
 use crate::events::Events;
 use crate::fetch::{Caches, Observed, fetch};
 use crate::metrics::Metrics;
-use crate::plan::{Settings, plan, plan_stalled, time_to_live};
-use crate::status::{self, derive};
+use crate::plan::{Settings, plan, plan_over, plan_stalled, time_to_live};
+use crate::status::{self, derive, is_over};
 use crate::validate::{Stalled, validate};
 
 /// Value of `spec.managedBy` that means this operator, as does none.
@@ -133,6 +133,10 @@ async fn pass(job: Arc<TuneJob>, context: &Context) -> Result<Action, Error> {
         return Ok(Action::await_change());
     }
     let observed = fetch(&context.client, &context.caches, job).await?;
+    if is_over(&observed.job) {
+        // Whatever happens to sources and pods now, it is done.
+        return over(&observed, context).await;
+    }
     // A large space takes seconds to build.
     let check = tokio::task::spawn_blocking(move || {
         let checked = validate(&observed);
@@ -154,6 +158,18 @@ async fn pass(job: Arc<TuneJob>, context: &Context) -> Result<Action, Error> {
     let derived = derive(&observed, checked.as_ref());
     write_status(&observed, &derived.status, context).await?;
     Ok(next(&observed, derived.look_again, checked.as_ref().err()))
+}
+
+/// A pass over a job that is at its end: its results are published, and what it no longer needs is deleted in time.
+async fn over(observed: &Observed, context: &Context) -> Result<Action, Error> {
+    publish(observed, context).await?;
+    context.writer.apply(observed, &plan_over(observed)).await?;
+    let job = &observed.job;
+    if let Some(before) = job.status.as_ref().filter(|s| s.observed_generation != job.metadata.generation) {
+        let status = TuneJobStatus { observed_generation: job.metadata.generation, ..before.clone() };
+        write_status(observed, &status, context).await?;
+    }
+    Ok(next(observed, None, None))
 }
 
 /// Publishes the results that there are.

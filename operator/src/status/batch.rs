@@ -3,6 +3,12 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::batch::v1::{Job, JobCondition};
+use kube::ResourceExt as _;
+
+use crate::fetch::Observed;
+
+/// Annotation of a batch Job: the `maxTrials` that it was made for.
+pub const MAX_TRIALS: &str = "fractune.dev/max-trials";
 
 fn condition<'a>(batch: &'a Job, kind: &str) -> Option<&'a JobCondition> {
     let conditions = batch.status.as_ref()?.conditions.as_ref()?;
@@ -20,6 +26,12 @@ pub fn is_finished(batch: &Job) -> bool {
 pub fn failure(batch: &Job) -> Option<(&str, &str)> {
     let failed = condition(batch, "Failed")?;
     Some((failed.reason.as_deref().unwrap_or_default(), failed.message.as_deref().unwrap_or_default()))
+}
+
+/// Whether it was made for the `maxTrials` that the job has now.
+#[must_use]
+pub fn is_current(batch: &Job, observed: &Observed) -> bool {
+    batch.annotations().get(MAX_TRIALS) == Some(&observed.job.spec.search.max_trials.to_string())
 }
 
 /// Whether it is suspended.

@@ -8,7 +8,7 @@ mod results;
 pub mod tasks;
 mod tuned;
 
-pub use derive::{Derived, derive};
+pub use derive::{Derived, derive, is_over};
 pub use tuned::{DIGEST_ANNOTATION, HEADER_KEY, JSON_KEY, tuned};
 
 #[cfg(test)]
