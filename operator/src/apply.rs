@@ -72,9 +72,9 @@ impl Writer {
                 Object::RoleBinding(binding) => self.put(observed, binding).await?,
                 Object::ConfigMap(map) => self.put(observed, map).await?,
                 Object::Task(task) if observed.tasks.contains_key(&index(task)) => {
-                    self.patch(observed, task).await?
+                    self.patch(observed, &**task).await?;
                 }
-                Object::Task(task) => self.put(observed, task).await?,
+                Object::Task(task) => self.put(observed, &**task).await?,
                 Object::Batch(batch) => self.put(observed, &**batch).await?,
                 Object::Scale(scale) => self.scale(observed, scale).await?,
             }

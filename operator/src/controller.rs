@@ -56,7 +56,8 @@ impl Watches {
         let (pods, pod_changes) = cached(scoped::<Pod>(client, namespace), |pod| pod.spec = None);
         let (config_maps, config_map_changes) =
             cached(scoped::<ConfigMap>(client, namespace), |map| map.data = None);
-        let sources = watcher(scoped::<PartialObjectMeta<ConfigMap>>(client, namespace), watcher::Config::default());
+        let sources =
+            watcher(scoped::<PartialObjectMeta<ConfigMap>>(client, namespace), watcher::Config::default());
         let sources = sources.default_backoff().touched_objects();
         let named_by = jobs.clone();
         let controller = controller

@@ -1,6 +1,7 @@
 //! The first step: what the API server knows of a job. Reads, from caches where it can.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use fractune_crds::{GROUP, TuneJob, TuneTask, labels};
@@ -219,7 +220,7 @@ fn offers_in_words(nodes: &[Node]) -> String {
     });
     let mut text = words.collect::<Vec<_>>().join("; ");
     if nodes.len() > MOST {
-        text += &format!("; and {} more nodes", nodes.len() - MOST);
+        let _ = write!(text, "; and {} more nodes", nodes.len() - MOST);
     }
     format!("nodes offer: {}", if text.is_empty() { "there are none".to_owned() } else { text })
 }

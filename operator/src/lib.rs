@@ -17,6 +17,8 @@ pub mod args;
 pub mod controller;
 pub mod events;
 pub mod fetch;
+#[cfg(test)]
+mod fixture;
 pub mod leadership;
 pub mod metrics;
 pub mod names;

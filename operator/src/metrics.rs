@@ -6,6 +6,14 @@ use prometheus::{
     TextEncoder,
 };
 
+/// Labels of jobs and tasks.
+const STATES: [State; 6] =
+    [State::Pending, State::Running, State::Suspended, State::Stalled, State::Complete, State::Failed];
+
+/// Labels of trials, in the order in which they are counted.
+const OUTCOMES: [&str; 7] =
+    ["Ok", "CompileError", "CompileTimeout", "ResourceExceeded", "RuntimeError", "RunTimeout", "WrongAnswer"];
+
 /// The operator's metrics. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -86,14 +94,6 @@ impl Metrics {
         jobs: impl Iterator<Item = Option<State>>,
         tasks: impl Iterator<Item = &'a TuneTask>,
     ) {
-        const STATES: [State; 6] = [
-            State::Pending,
-            State::Running,
-            State::Suspended,
-            State::Stalled,
-            State::Complete,
-            State::Failed,
-        ];
         let mut of_jobs = [0; STATES.len()];
         let mut of_tasks = [0; STATES.len()];
         let at = |state: Option<State>| STATES.iter().position(|s| *s == state.unwrap_or(State::Pending));
@@ -126,15 +126,6 @@ impl Metrics {
             self.jobs.with_label_values(&[&label]).set(jobs);
             self.tasks.with_label_values(&[&label]).set(tasks);
         }
-        const OUTCOMES: [&str; 7] = [
-            "Ok",
-            "CompileError",
-            "CompileTimeout",
-            "ResourceExceeded",
-            "RuntimeError",
-            "RunTimeout",
-            "WrongAnswer",
-        ];
         OUTCOMES
             .iter()
             .zip(trials)

@@ -27,7 +27,7 @@ const MANAGER: &str = "fractune.dev/operator";
 /// A pass that failed is made again after this time, doubled with each further failure of the same job...
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 /// ...up to this.
-const LAST_RETRY: Duration = Duration::from_secs(300);
+const LAST_RETRY: Duration = Duration::from_mins(5);
 /// A job that the API server refuses, or that belongs to somebody else, is looked at again after this time: what stands
 /// in its way is nothing that is watched.
 const REFUSED_RETRY: Duration = Duration::from_secs(30);
@@ -109,6 +109,7 @@ pub async fn reconcile(job: Arc<DeserializeGuard<TuneJob>>, context: Arc<Context
 
 /// When to try again after a failure.
 #[must_use]
+#[expect(clippy::needless_pass_by_value, reason = "the controller calls it so")]
 pub fn on_error(job: Arc<DeserializeGuard<TuneJob>>, error: &Error, context: Arc<Context>) -> Action {
     context.metrics.reconcile_errors.with_label_values(&[error.reason()]).inc();
     let (name, namespace) = (job.name_any(), job.namespace().unwrap_or_default());

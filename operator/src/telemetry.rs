@@ -1,5 +1,6 @@
 //! The log: text or JSON, with a level that can be changed while the operator runs.
 
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -55,7 +56,8 @@ fn filter(text: &str) -> Result<EnvFilter, LevelError> {
 /// When the level means nothing.
 pub fn start(format: LogFormat, level: &str) -> Result<LogLevel, LevelError> {
     let (filter, handle) = reload::Layer::<EnvFilter, Registry>::new(filter(level)?);
-    let output = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let output = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     let output = match format {
         LogFormat::Json => output.json().boxed(),
         LogFormat::Text => output.boxed(),

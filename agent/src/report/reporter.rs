@@ -121,6 +121,8 @@ impl<'a> Reporter<'a> {
         std::fs::create_dir_all(&arguments.link)
             .map_err(|error| format!("{}: {error}", arguments.link.display()))?;
         let link = Link::new(arguments.link.clone());
+        std::fs::create_dir_all(&arguments.link)
+            .map_err(|error| format!("{}: {error}", arguments.link.display()))?;
         let earlier: Option<Start> = link.read(link::START).map_err(|error| error.to_string())?;
         let digest = earlier.as_ref().map_or(&task.spec.digest, |start| &start.digest).clone();
         let status = task.status.clone().unwrap_or_default();

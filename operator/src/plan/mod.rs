@@ -45,7 +45,7 @@ pub enum Object {
     /// The job for its pods, or its results.
     ConfigMap(ConfigMap),
     /// A kernel and problem.
-    Task(TuneTask),
+    Task(Box<TuneTask>),
     /// The pods.
     Batch(Box<Job>),
     /// The parts of a batch Job that may change while it lives.
@@ -88,7 +88,7 @@ pub fn plan(observed: &Observed, checked: &Checked, settings: &Settings) -> Plan
     if !observed.config_maps.iter().any(|known| known.metadata.name == manifest.metadata.name) {
         apply.push(Object::ConfigMap(manifest));
     }
-    apply.extend(task_objects(observed, checked).into_iter().map(Object::Task));
+    apply.extend(task_objects(observed, checked).into_iter().map(|task| Object::Task(Box::new(task))));
     match observed.own_batch() {
         None => apply.push(Object::Batch(Box::new(batch::new(observed, checked, settings)))),
         Some(batch) if batch_status::is_finished(batch) => {

@@ -10,3 +10,6 @@ mod tuned;
 
 pub use derive::{Derived, derive};
 pub use tuned::{DIGEST_ANNOTATION, HEADER_KEY, JSON_KEY, tuned};
+
+#[cfg(test)]
+mod tests;

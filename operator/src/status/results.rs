@@ -86,7 +86,11 @@ pub(super) fn trials(observed: &Observed) -> i64 {
 /// Tasks that say they failed, each with what it says.
 pub(super) fn failures(observed: &Observed) -> Vec<String> {
     let failure = |task: &TuneTask| {
-        tasks::failure(task).map(|condition| format!("{}: {}", tasks::name(task), condition.message))
+        let name = tasks::name(task);
+        // Most messages begin with it.
+        tasks::failure(task).map(|condition| {
+            format!("{name}: {}", condition.message.trim_start_matches(&format!("{name}: ")))
+        })
     };
     observed.tasks.values().filter_map(|task| failure(task)).collect()
 }

@@ -84,6 +84,7 @@ fn collect(observed: &Observed) -> Tuned {
         job: observed.name().to_owned(),
         device: devices,
         notes: Vec::new(),
-        tasks: observed.tasks.values().map(|t| task(t)).collect(),
+        // Of a task that is not done yet there is nothing to say.
+        tasks: observed.tasks.values().map(|t| task(t)).filter(|task| !task.winners.is_empty()).collect(),
     }
 }

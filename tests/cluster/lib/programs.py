@@ -123,7 +123,7 @@ class Programs:
 
 def build_module(module, cache):
     if not shutil.which("go"):
-        raise Unbuildable("go is not on PATH: install Go 1.26 or later (go.dev/dl); `make setup` says what else is needed")
+        raise Unbuildable("go is not on PATH: install Go 1.26.6 or later (go.dev/dl); `make setup` says what else is needed")
     if module.cgo and subprocess.run(["pkg-config", "--exists", "libseccomp"], check=False).returncode != 0:
         raise Unbuildable("runc needs libseccomp's headers and pkg-config: `make setup` installs them (libseccomp-dev)")
     say(f"building {module.folder} ({', '.join(module.links or module.gives)}): once, then kept in {cache}")
