@@ -23,6 +23,8 @@ use crate::tune::folder::write_whole;
 
 /// The first wait of last words, which have little time.
 const HURRY: Duration = Duration::from_millis(250);
+/// How often a task may change while its status is written.
+const CHANGES: usize = 5;
 
 /// Whether to go on after an attempt to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +81,7 @@ async fn begin(server: Server, arguments: &Arguments, pace: Pace) -> Result<Repo
     let task = loop {
         let (after, message) = match server.get().await {
             Ok(task) => break task,
-            Err(Refusal::Gone(message)) => (None, message),
+            Err(Refusal::Gone(message) | Refusal::Changed(message)) => (None, message),
             Err(Refusal::Later { after, message, .. }) => (after, message),
         };
         let wait = backoff.next(rand::random(), after);
@@ -197,7 +199,7 @@ impl<'a> Reporter<'a> {
                 }
                 Next::GoOn
             }
-            Err(Refusal::Gone(message)) => {
+            Err(Refusal::Gone(message) | Refusal::Changed(message)) => {
                 info!("the TuneTask is gone, nothing more is written: {message}");
                 Next::Stop
             }
@@ -232,7 +234,9 @@ impl<'a> Reporter<'a> {
                     }
                     return info!("the last status is written");
                 }
-                Ok(Err(Refusal::Gone(message))) => return info!("the TuneTask is gone: {message}"),
+                Ok(Err(Refusal::Gone(message) | Refusal::Changed(message))) => {
+                    return info!("the TuneTask is gone: {message}");
+                }
                 Ok(Err(Refusal::Later { after, message, lasting })) => (after, message, lasting),
                 Err(_) => (None, "no time is left".into(), false),
             };
@@ -274,10 +278,35 @@ impl<'a> Reporter<'a> {
         if self.written.as_ref() == Some(&status) {
             return Ok(false);
         }
-        self.server.apply(&self.task.uid, &status).await?;
+        self.apply(&status).await?;
         self.written = Some(status);
         self.backoff.reset();
         Ok(true)
+    }
+
+    /// Applies a status to the task that this pod is for, however that has changed, and to no other of its name.
+    async fn apply(&mut self, status: &TuneTaskStatus) -> Result<(), Refusal> {
+        for _ in 0..CHANGES {
+            match self.server.apply(&self.task.resource_version, status).await {
+                Ok(version) => {
+                    self.task.resource_version = version;
+                    return Ok(());
+                }
+                Err(Refusal::Changed(_)) => {
+                    let found = self.server.get().await?;
+                    if found.uid != self.task.uid {
+                        return Err(Refusal::Gone(format!(
+                            "another one has its name, with UID {}",
+                            found.uid
+                        )));
+                    }
+                    self.task.resource_version = found.resource_version;
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        let message = format!("the task has changed {CHANGES} times while its status was written");
+        Err(Refusal::Later { after: None, message, lasting: false })
     }
 
     fn status(&self) -> TuneTaskStatus {
