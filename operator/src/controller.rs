@@ -22,9 +22,6 @@ use crate::fetch::{Caches, references};
 use crate::names;
 use crate::reconcile::{Context, on_error, reconcile};
 
-/// Changes that come within this time of each other are one.
-const DEBOUNCE: std::time::Duration = std::time::Duration::from_millis(100);
-
 /// A job as it is watched.
 pub type Guarded = DeserializeGuard<TuneJob>;
 
@@ -41,7 +38,7 @@ impl Watches {
     pub fn new(client: &Client, arguments: &Arguments) -> Self {
         let namespace = arguments.namespace.as_deref();
         let controller = Controller::new(scoped::<Guarded>(client, namespace), watcher::Config::default())
-            .with_config(Config::default().concurrency(arguments.concurrency).debounce(DEBOUNCE));
+            .with_config(Config::default().concurrency(arguments.concurrency));
         let jobs = controller.store();
         let (tasks, task_changes) = cached(scoped::<DeserializeGuard<TuneTask>>(client, namespace), |task| {
             if let Ok(task) = &mut task.0

@@ -5,16 +5,20 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use fractune_crds::{GROUP, TuneJob, TuneTask, labels};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
 use kube::core::DeserializeGuard;
+use kube::runtime::reflector::store::WriterDropped;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, Resource, ResourceExt as _};
 
 use crate::names;
+
+/// The Job controller says again that it cannot create pods before this time has passed.
+const REFUSALS_REPEAT: SignedDuration = SignedDuration::from_mins(12);
 
 /// Caches of what jobs own, kept by watches.
 #[derive(Clone, Debug)]
@@ -27,6 +31,19 @@ pub struct Caches {
     pub pods: Store<Pod>,
     /// `ConfigMap`s.
     pub config_maps: Store<ConfigMap>,
+}
+
+impl Caches {
+    /// Waits until each was filled once.
+    ///
+    /// # Errors
+    /// When a watch has ended, which it does with the operator.
+    pub async fn filled(&self) -> Result<(), WriterDropped> {
+        self.tasks.wait_until_ready().await?;
+        self.jobs.wait_until_ready().await?;
+        self.pods.wait_until_ready().await?;
+        self.config_maps.wait_until_ready().await
+    }
 }
 
 /// Data of the `ConfigMap`s that a job's sources name; none where there is no such `ConfigMap`.
@@ -172,8 +189,13 @@ async fn refusal(
     let fields = format!("involvedObject.uid={uid},reason=FailedCreate");
     let api: Api<Event> = Api::namespaced(client.clone(), namespace);
     let events = api.list(&ListParams::default().fields(&fields)).await?;
-    let latest = events.items.into_iter().max_by_key(|event| event.last_timestamp.clone().map(|time| time.0));
-    Ok(latest.and_then(|event| event.message))
+    // Kubernetes repeats itself as long as it is so. What it said before the newest pod was made is past.
+    let newest_pod = observed.pods.iter().filter_map(|pod| pod.metadata.creation_timestamp.as_ref()).max();
+    let long_ago = observed.now - REFUSALS_REPEAT;
+    let past = newest_pod.map_or(long_ago, |time| time.0.max(long_ago));
+    let times = events.items.into_iter().filter_map(|event| Some((event.last_timestamp.clone()?.0, event)));
+    let latest = times.filter(|(time, _)| *time > past).max_by_key(|(time, _)| *time);
+    Ok(latest.and_then(|(_, event)| event.message))
 }
 
 /// Whether a pod of the job cannot be scheduled.

@@ -1,8 +1,11 @@
-//! Of several operators, the one that holds the lease writes. Watches run in all of them.
+//! Of several operators, the one that holds the lease writes.
+//!
+//! Who holds it is judged by the times in the Lease, so the operators' clocks must agree within [`GRACE`] seconds, as those
+//! of a cluster's nodes do.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use kube::Client;
 use kube_lease_manager::{
@@ -31,7 +34,8 @@ pub struct Leadership {
 #[derive(Debug)]
 struct State {
     leads: AtomicBool,
-    began: Instant,
+    /// Both clocks: one stands still while a machine sleeps, the other may be set.
+    began: (Instant, SystemTime),
     /// Milliseconds after `began` at which the operator last ran.
     ticked_ms: AtomicU64,
 }
@@ -43,8 +47,11 @@ pub struct NotLeading;
 
 impl Default for Leadership {
     fn default() -> Self {
-        let state =
-            State { leads: AtomicBool::new(false), began: Instant::now(), ticked_ms: AtomicU64::new(0) };
+        let state = State {
+            leads: AtomicBool::new(false),
+            began: (Instant::now(), SystemTime::now()),
+            ticked_ms: AtomicU64::new(0),
+        };
         Self { state: Arc::new(state) }
     }
 }
@@ -56,7 +63,7 @@ impl Leadership {
     /// [`NotLeading`] where the lease is another's, or may be.
     pub fn check(&self) -> Result<(), NotLeading> {
         let ticked = Duration::from_millis(self.state.ticked_ms.load(Ordering::Acquire));
-        let still = self.state.began.elapsed().saturating_sub(ticked);
+        let still = self.since_began().saturating_sub(ticked);
         if self.state.leads.load(Ordering::Acquire) && still < FROZEN { Ok(()) } else { Err(NotLeading) }
     }
 
@@ -66,8 +73,13 @@ impl Leadership {
         self.state.leads.store(leads, Ordering::Release);
     }
 
+    fn since_began(&self) -> Duration {
+        let (instant, time) = self.state.began;
+        instant.elapsed().max(time.elapsed().unwrap_or_default())
+    }
+
     fn tick(&self) {
-        let now = u64::try_from(self.state.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now = u64::try_from(self.since_began().as_millis()).unwrap_or(u64::MAX);
         self.state.ticked_ms.store(now, Ordering::Release);
     }
 
@@ -98,20 +110,19 @@ impl Leadership {
         let ticking = async {
             loop {
                 tokio::time::sleep(TICK).await;
-                let frozen = self.check().is_err();
-                self.tick();
-                if frozen {
+                if self.check().is_err() {
                     // What the lease manager last knew may be old. To ask again is to start again.
                     return;
                 }
+                self.tick();
             }
         };
-        tokio::select! {
-            changed = lease.changed() => { changed?; }
-            () = ticking => {}
-        }
+        let changed = tokio::select! {
+            changed = lease.changed() => changed.map(|_| ()),
+            () = ticking => Ok(()),
+        };
         self.set(false);
-        Ok(lease)
+        changed.map(|()| lease)
     }
 }
 
@@ -134,7 +145,11 @@ mod tests {
         leadership.set(true);
         assert_eq!(leadership.check(), Ok(()));
         let long_ago = Instant::now().checked_sub(FROZEN * 2).unwrap();
-        let frozen = State { leads: AtomicBool::new(true), began: long_ago, ticked_ms: AtomicU64::new(0) };
+        let frozen = State {
+            leads: AtomicBool::new(true),
+            began: (long_ago, SystemTime::now()),
+            ticked_ms: AtomicU64::new(0),
+        };
         assert_eq!(Leadership { state: Arc::new(frozen) }.check(), Err(NotLeading));
     }
 }

@@ -66,10 +66,14 @@ pub fn validate(observed: &Observed) -> Result<Checked, Stalled> {
         return Err(stalled);
     }
     let checked = checked(job, &observed.sources)?;
-    let status = job.status.as_ref().and_then(|status| status.digest.as_deref());
-    // The tasks have it where an operator died before it wrote the status.
-    let task = observed.tasks.values().next().map(|task| task.spec.digest.as_str());
-    match status.or(task) {
+    let known = job.status.as_ref().and_then(|status| status.digest.as_deref());
+    // An operator died before it wrote the status, or could not make everything.
+    let made = observed.tasks.values().find(|task| known.is_none() && task.spec.digest != checked.digest);
+    if made.is_some() {
+        let message = "the spec or a source has changed after the first tasks were made; delete the TuneJob and make it again";
+        return Err(Stalled::new(reason::SOURCE_CHANGED, message));
+    }
+    match known {
         // The spec cannot change but for what no trial depends on, so its digest stays as it was first computed:
         // another version of the operator might write the same spec in other words.
         Some(known) if known.get(..SOURCES) == checked.digest.get(..SOURCES) => {

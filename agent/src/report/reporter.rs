@@ -335,6 +335,11 @@ impl<'a> Reporter<'a> {
             notes: &notes,
             checkpoint: self.checkpoint.as_ref().map(|(checkpoint, digest)| (checkpoint, digest.as_str())),
             earlier: &self.conditions,
+            before: self
+                .task
+                .status
+                .as_ref()
+                .filter(|s| s.checkpoint_digest.as_ref() == Some(&self.task.spec.digest)),
         })
     }
 

@@ -123,9 +123,15 @@ pub fn time_to_live(observed: &Observed) -> Option<SignedDuration> {
     Some(SignedDuration::from_secs(ttl) - observed.now.duration_since(end.0))
 }
 
-/// Whether a finished batch Job must make way for one that goes on: `maxTrials` was raised since it was made.
+/// Whether a finished batch Job must make way for one that goes on: `maxTrials` was raised since it was made, or its pods
+/// are done and a task is not, as when it was deleted.
 fn goes_on(observed: &Observed, batch: &Job, checked: &Checked) -> bool {
-    !batch_status::is_current(batch, observed) && tasks::complete(observed) < checked.tasks.len()
+    /// Reports may reach the cache later than the end of the pods.
+    const PATIENCE: SignedDuration = SignedDuration::from_secs(15);
+    let age = batch_status::completed(batch).map(|end| observed.now.duration_since(end));
+    let left_over = age.is_some_and(|age| age > PATIENCE);
+    let again = left_over || !batch_status::is_current(batch, observed);
+    again && tasks::complete(observed) < checked.tasks.len()
 }
 
 /// The job and its sources, for the pods. It never changes: neither does what the digest covers.

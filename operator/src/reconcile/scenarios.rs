@@ -18,11 +18,26 @@ struct Stage {
     jobs: Cache<Job>,
 }
 
+/// The first list has come, and was empty.
+fn filled<K>(cache: &mut Cache<K>)
+where
+    K: kube::runtime::reflector::Lookup + Clone + 'static,
+    K::DynamicType: std::hash::Hash + Eq + Clone,
+{
+    cache.apply_watcher_event(&watcher::Event::Init);
+    cache.apply_watcher_event(&watcher::Event::InitDone);
+}
+
 fn stage(script: &Script, leads: bool) -> Stage {
     let (task_store, tasks) = reflector::store();
     let (job_store, jobs) = reflector::store();
-    let (pods, _) = reflector::store();
-    let (config_maps, _) = reflector::store();
+    let (pods, mut pod_writer) = reflector::store();
+    let (config_maps, mut config_map_writer) = reflector::store();
+    let (mut tasks, mut jobs) = (tasks, jobs);
+    filled(&mut tasks);
+    filled(&mut jobs);
+    filled(&mut pod_writer);
+    filled(&mut config_map_writer);
     let leadership = Leadership::default();
     leadership.set(leads);
     let metrics = Metrics::new().unwrap();

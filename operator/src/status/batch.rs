@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobCondition};
 use kube::ResourceExt as _;
 
@@ -19,6 +20,18 @@ fn condition<'a>(batch: &'a Job, kind: &str) -> Option<&'a JobCondition> {
 #[must_use]
 pub fn is_finished(batch: &Job) -> bool {
     condition(batch, "Complete").is_some() || failure(batch).is_some()
+}
+
+/// When all its pods had done their work.
+#[must_use]
+pub fn completed(batch: &Job) -> Option<Timestamp> {
+    condition(batch, "Complete")?.last_transition_time.as_ref().map(|time| time.0)
+}
+
+/// When it failed.
+#[must_use]
+pub fn failed(batch: &Job) -> Option<Timestamp> {
+    condition(batch, "Failed")?.last_transition_time.as_ref().map(|time| time.0)
 }
 
 /// Reason and message of its failure, if it failed.

@@ -67,6 +67,8 @@ pub fn derive(observed: &Observed, checked: Result<&Checked, &Stalled>) -> Deriv
         ..before.clone()
     };
     if ended {
+        // The last pod waits for its end to be confirmed, and goes.
+        status.tasks.active = 0;
         status.completion_time = before.completion_time.clone().or(Some(Time(observed.now)));
     }
     if let Ok(checked) = checked {
@@ -141,6 +143,15 @@ fn standing(observed: &Observed, total: usize) -> Standing {
         };
     };
     if let Some((why, message)) = batch::failure(job).filter(|_| batch::is_current(job, observed)) {
+        let silent = batch::failed_indexes(job)
+            .into_iter()
+            .any(|index| observed.tasks.get(&index).is_some_and(|task| tasks::failure(task).is_none()));
+        let age = batch::failed(job).map_or(PATIENCE, |end| observed.now.duration_since(end));
+        if silent && age < PATIENCE {
+            // What the task says of its failure is on its way.
+            let standing = Standing::new(State::Running, reason::TUNING, "pods have failed");
+            return Standing { look_again: Some(unsigned(PATIENCE - age)), ..standing };
+        }
         return failed(observed, job, why, message);
     }
     if batch::is_suspended(job) {
