@@ -76,8 +76,10 @@ impl Writer {
                 Object::ServiceAccount(account) => self.put(observed, account).await?,
                 Object::RoleBinding(binding) => self.put(observed, binding).await?,
                 Object::ConfigMap(map) => self.put(observed, map).await?,
-                // Nobody else makes tasks.
-                Object::Task(task) => self.patch(observed, &**task).await?,
+                Object::Task(task) if observed.tasks.contains_key(&index(task)) => {
+                    self.patch(observed, &**task).await?;
+                }
+                Object::Task(task) => self.put(observed, &**task).await?,
                 Object::Batch(batch) => self.put(observed, &**batch).await?,
                 Object::Scale(scale) => self.scale(observed, scale).await?,
             }
@@ -110,7 +112,12 @@ impl Writer {
                 // A cache that lags does not know it yet. Only results are ever applied again.
                 return if results { self.patch(observed, object).await } else { Ok(()) };
             }
-            if there.metadata.deletion_timestamp.is_some() || is_namesakes(&there.metadata, observed) {
+            let namesakes = is_namesakes(&there.metadata, observed);
+            if namesakes && there.metadata.deletion_timestamp.is_none() {
+                // The garbage collector may have missed that the TuneJob was replaced.
+                self.remove::<K>(observed, &there.metadata).await?;
+            }
+            if namesakes || there.metadata.deletion_timestamp.is_some() {
                 return Err(ApplyError::Leftover(format!("{} {}", K::kind(&()), object.name_any())));
             }
             let (kind, name) = (K::kind(&()), object.name_any());
@@ -182,14 +189,26 @@ impl Writer {
         if uid.is_some_and(|uid| there.metadata.uid.as_deref() != Some(uid)) {
             return Ok(());
         }
-        let preconditions = kube::api::Preconditions { uid: there.metadata.uid, resource_version: None };
+        self.remove::<K>(observed, &there.metadata).await
+    }
+
+    /// Deletes the very object that was read.
+    async fn remove<K>(&self, observed: &Observed, there: &ObjectMeta) -> Result<(), ApplyError>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + DeserializeOwned
+            + Clone
+            + std::fmt::Debug,
+    {
+        let preconditions = kube::api::Preconditions { uid: there.uid.clone(), resource_version: None };
         let parameters = DeleteParams {
             propagation_policy: Some(PropagationPolicy::Background),
             preconditions: Some(preconditions),
             ..DeleteParams::default()
         };
         self.may_write(&K::kind(&())).await?;
-        match api.delete(name, &parameters).await {
+        let api: Api<K> = self.api(observed);
+        match api.delete(there.name.as_deref().unwrap_or_default(), &parameters).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             Err(error) => Err(error.into()),
@@ -250,6 +269,10 @@ impl Writer {
         debug!(kind, "write");
         Ok(())
     }
+}
+
+fn index(task: &TuneTask) -> usize {
+    usize::try_from(task.spec.index).unwrap_or_default()
 }
 
 /// Whether an object is that of an earlier `TuneJob` of the same name: the garbage collector comes for it.

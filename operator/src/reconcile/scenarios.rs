@@ -247,3 +247,20 @@ async fn a_watch_that_expired_is_begun_anew_and_nothing_is_missed() {
     drop(stop);
     tokio::time::timeout(Duration::from_mins(1), running).await.expect("it did not stop").unwrap();
 }
+
+#[tokio::test]
+async fn what_an_earlier_job_of_the_same_name_left_is_deleted_and_awaited() {
+    let owner =
+        json!({"apiVersion": "fractune.dev/v1alpha1", "kind": "TuneJob", "name": "demo", "uid": "earlier"});
+    let left = json!({
+        "apiVersion": "batch/v1", "kind": "Job",
+        "metadata": {"name": "demo", "uid": "left", "ownerReferences": [owner]}
+    });
+    let script = Script::new(first(1, "GET jobs/demo", Answer::Is(200, left)));
+    let stage = stage(&script, true);
+    let error = pass_over(&stage).await.unwrap_err();
+    assert!(error.is_ordinary(), "{error}");
+    assert_eq!(script.writes().last().map(String::as_str), Some("DELETE jobs/demo"));
+    pass_over(&stage).await.unwrap();
+    assert_eq!(script.writes()[script.writes().len() - 2..], ALL[5..]);
+}
