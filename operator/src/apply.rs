@@ -71,16 +71,28 @@ impl Writer {
     /// # Errors
     /// [`ApplyError`]; a later pass goes on where this one stopped.
     pub async fn apply(&self, observed: &Observed, plan: &Plan) -> Result<(), ApplyError> {
+        // All names are looked at before anything is written: where one is taken, nothing is half-made.
+        let mut there = Vec::with_capacity(plan.apply.len());
         for object in &plan.apply {
+            there.push(match object {
+                Object::ServiceAccount(account) => self.is_there(observed, account).await?,
+                Object::RoleBinding(binding) => self.is_there(observed, binding).await?,
+                Object::ConfigMap(map) => self.is_there(observed, map).await?,
+                Object::Task(task) if observed.tasks.contains_key(&index(task)) => false,
+                Object::Task(task) => self.is_there(observed, &**task).await?,
+                Object::Batch(batch) => self.is_there(observed, &**batch).await?,
+                Object::Scale(_) => false,
+            });
+        }
+        // What is there though the cache did not know it is not applied again.
+        let absent = plan.apply.iter().zip(there).filter(|(_, there)| !there);
+        for (object, _) in absent {
             match object {
-                Object::ServiceAccount(account) => self.put(observed, account).await?,
-                Object::RoleBinding(binding) => self.put(observed, binding).await?,
-                Object::ConfigMap(map) => self.put(observed, map).await?,
-                Object::Task(task) if observed.tasks.contains_key(&index(task)) => {
-                    self.patch(observed, &**task).await?;
-                }
-                Object::Task(task) => self.put(observed, &**task).await?,
-                Object::Batch(batch) => self.put(observed, &**batch).await?,
+                Object::ServiceAccount(account) => self.patch(observed, account).await?,
+                Object::RoleBinding(binding) => self.patch(observed, binding).await?,
+                Object::ConfigMap(map) => self.patch(observed, map).await?,
+                Object::Task(task) => self.patch(observed, &**task).await?,
+                Object::Batch(batch) => self.patch(observed, &**batch).await?,
                 Object::Scale(scale) => self.scale(observed, scale).await?,
             }
         }
@@ -94,40 +106,35 @@ impl Writer {
         Ok(())
     }
 
-    /// Applies an object that may not be there yet, unless one of that name is somebody else's.
-    async fn put<K>(&self, observed: &Observed, object: &K) -> Result<(), ApplyError>
+    /// Whether an object is there, as the job's own. Results count as never there: they are applied again.
+    async fn is_there<K>(&self, observed: &Observed, object: &K) -> Result<bool, ApplyError>
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
-            + Serialize
             + DeserializeOwned
             + Clone
             + std::fmt::Debug,
     {
+        let (kind, name) = (K::kind(&()), object.name_any());
         let api: Api<K> = self.api(observed);
         self.limiter.until_ready().await;
-        let there = api.get_metadata_opt(&object.name_any()).await?;
-        if let Some(there) = there {
-            let results = object.name_any() == names::tuned(&observed.base());
-            if observed.owns(&there) && there.metadata.deletion_timestamp.is_none() {
-                // A cache that lags does not know it yet. Only results are ever applied again.
-                return if results { self.patch(observed, object).await } else { Ok(()) };
-            }
-            let namesakes = is_namesakes(&there.metadata, observed);
-            if namesakes && there.metadata.deletion_timestamp.is_none() {
-                // The garbage collector may have missed that the TuneJob was replaced.
-                self.remove::<K>(observed, &there.metadata).await?;
-            }
-            if namesakes || there.metadata.deletion_timestamp.is_some() {
-                return Err(ApplyError::Leftover(format!("{} {}", K::kind(&()), object.name_any())));
-            }
-            let (kind, name) = (K::kind(&()), object.name_any());
-            let message = format!(
-                "there is a {kind} {name} already, which is not this TuneJob's. Delete it, or make the TuneJob under \
-                 another name."
-            );
-            return Err(Stalled::new(reason::NAME_TAKEN, message).into());
+        let Some(there) = api.get_metadata_opt(&name).await? else { return Ok(false) };
+        let goes = there.metadata.deletion_timestamp.is_some();
+        if observed.owns(&there) && !goes {
+            return Ok(name != names::tuned(&observed.base()));
         }
-        self.patch(observed, object).await
+        let namesakes = is_namesakes(&there.metadata, observed);
+        if namesakes && !goes {
+            // The garbage collector may have missed that the TuneJob was replaced.
+            self.remove::<K>(observed, &there.metadata).await?;
+        }
+        if namesakes || goes {
+            return Err(ApplyError::Leftover(format!("{kind} {name}")));
+        }
+        let message = format!(
+            "there is a {kind} {name} already, which is not this TuneJob's. Delete it, or make the TuneJob under another \
+             name."
+        );
+        Err(Stalled::new(reason::NAME_TAKEN, message).into())
     }
 
     /// Applies an object.

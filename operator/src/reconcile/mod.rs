@@ -77,6 +77,8 @@ impl Error {
         let of = |error: &kube::Error| match error {
             kube::Error::Api(status) if status.code == 409 => "Conflict",
             kube::Error::Api(status) if status.code == 429 => "TooManyRequests",
+            // With its namespace.
+            kube::Error::Api(status) if status.message.contains("being terminated") => "Terminating",
             kube::Error::Api(_) => "Api",
             _ => "Connection",
         };
@@ -103,7 +105,7 @@ impl Error {
 
     /// Whether it is part of everyday life, and not worth a warning.
     fn is_ordinary(&self) -> bool {
-        matches!(self.reason(), "Conflict" | "NotLeading" | "Leftover")
+        matches!(self.reason(), "Conflict" | "NotLeading" | "Leftover" | "Terminating")
     }
 }
 
