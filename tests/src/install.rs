@@ -117,6 +117,15 @@ fn programs() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // What `cargo test --workspace` builds, with the same features, so that little is built twice.
     let mut command = Command::new(cargo);
+    // What cargo tells this test of its package would be news to build scripts, and everything built anew.
+    let of_this_test = |name: &str| {
+        ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_TARGET_TMPDIR"]
+            .iter()
+            .any(|p| name.starts_with(p))
+    };
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_this_test)) {
+        command.env_remove(name);
+    }
     command.current_dir(repository()).args([
         "build",
         "--quiet",

@@ -14,5 +14,5 @@ pub use fixture::Fixture;
 pub use install::{AGENT_IMAGE, Installation, LEASE, OPERATOR_PODS, SYSTEM};
 pub use processes::Process;
 pub use scope::Scope;
-pub use trials::{Checkpoint, Follow, trials_in};
+pub use trials::{Checkpoint, Follow, resumed_in, trials_in};
 pub use wait::{until, within};

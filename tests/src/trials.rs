@@ -64,11 +64,22 @@ impl Checkpoint {
     }
 }
 
-/// Numbers of the trials that a tuning container's log tells of.
+/// The trials that a tuning container's log tells of, by number, each with its outcome and times in words. Those that a
+/// pod took over from a checkpoint are among them, with the times that they had.
 #[must_use]
-pub fn trials_in(log: &str) -> BTreeSet<u64> {
-    let number = |line: &str| line.split_once(" trial trial=")?.1.split_whitespace().next()?.parse().ok();
-    log.lines().filter_map(number).collect()
+pub fn trials_in(log: &str) -> BTreeMap<u64, String> {
+    let trial = |line: &str| {
+        let (number, rest) = line.split_once(" trial trial=")?.1.split_once(' ')?;
+        Some((number.parse().ok()?, rest.to_owned()))
+    };
+    log.lines().filter_map(trial).collect()
+}
+
+/// How many trials a tuning container's log says that it took over.
+#[must_use]
+pub fn resumed_in(log: &str) -> Option<usize> {
+    let rest = log.lines().find_map(|line| Some(line.split_once(" resumed=")?.1))?;
+    rest.split_whitespace().next()?.parse().ok()
 }
 
 /// A pod's log as it is written, kept when the pod is gone.
@@ -124,11 +135,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_trials_of_a_log_are_those_that_were_measured() {
+    fn a_log_tells_of_trials_and_of_how_many_were_taken_over() {
         let log = "T INFO fractune_agent::tuning: search started task=\"a/b\" resumed=3\n\
                    T INFO fractune_agent::tuning: trial trial=3 outcome=Ok times=[(50, 1)]\n\
                    T INFO fractune_agent::tuning: trial trial=12 outcome=CompileError times=[]\n";
-        assert_eq!(trials_in(log), BTreeSet::from([3, 12]));
+        assert_eq!(resumed_in(log), Some(3));
+        let trials = trials_in(log);
+        assert_eq!(trials.keys().copied().collect::<Vec<_>>(), [3, 12]);
+        assert_eq!(trials[&3], "outcome=Ok times=[(50, 1)]");
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod wrong;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use fractune_tests::{Availability, Installation, Scope, availability};
@@ -111,7 +112,9 @@ impl Shared {
             let installation = self.installation.get_or_try_init(Installation::start).await?;
             installation.settled().await?;
             let scope = Scope::new(installation, &format!("t{number}")).await?;
+            let started = Instant::now();
             let result = (case.test)(&scope).await;
+            tell(&format!("({:.0?})", started.elapsed()));
             if let Err(error) = &result {
                 tell(&format!("{}: {error:#}\n{}", case.name, scope.describe()));
             }

@@ -35,9 +35,9 @@ pub(crate) async fn start(scope: &Scope<'_>, job: Fixture) -> Result<Running> {
     Ok(Running { pod, log })
 }
 
-/// The usual job to be disturbed.
+/// The usual job to be disturbed, whose trials take long enough for that.
 pub(crate) fn job() -> Result<Fixture> {
-    Ok(Fixture::new("saxpy", JOB)?.trials(TRIALS))
+    Ok(Fixture::new("saxpy", JOB)?.trials(TRIALS).with("/spec/measure/minTimeMs", 20))
 }
 
 /// Waits for the end of the usual job, and checks what must hold of it however it was disturbed.
