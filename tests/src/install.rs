@@ -30,7 +30,7 @@ pub struct Installation {
 }
 
 impl Installation {
-    /// Builds both programs and their images, starts a cluster, and installs the chart.
+    /// Builds both programs and their images, starts a cluster of two nodes, and installs the chart.
     ///
     /// # Errors
     /// When any of that fails.
@@ -42,7 +42,7 @@ impl Installation {
         command.arg("images").arg("--operator").arg(&operator).arg("--agent").arg(&agent);
         run(command.arg("--out").arg(images.path()), None)?;
         let archives = ["operator.tar", "agent.tar"].map(|name| images.path().join(name));
-        let cluster = Cluster::start(1, &archives).await?;
+        let cluster = Cluster::start(2, &archives).await?;
         let namespace = serde_json::json!({
             "apiVersion": "v1", "kind": "Namespace",
             "metadata": {"name": SYSTEM, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},

@@ -36,10 +36,10 @@ pub struct Process {
 }
 
 impl Cluster {
-    /// The processes of a pod on the first node.
+    /// The processes of a pod, on whichever node: the nodes share the cluster's process namespace.
     ///
     /// # Errors
-    /// When the node cannot be entered.
+    /// When the cluster cannot be entered.
     pub fn processes(&self, pod: &Pod) -> Result<Vec<Process>> {
         let said = self.tool("enter", &["--node", "1", "--", "python3", "-c", LIST])?;
         let all: Vec<Process> = serde_json::from_str(&said)?;
@@ -47,15 +47,17 @@ impl Cluster {
         Ok(all.into_iter().filter(|process| process.pod == uid).collect())
     }
 
-    /// Kills (SIGKILL) the processes of a pod on the first node one of whose words is `word`; how many there were.
+    /// Kills (SIGKILL) the processes of a pod one of whose words is among `words`; how many there were.
     ///
     /// # Errors
-    /// When the node cannot be entered, or there is no such process.
-    pub fn kill(&self, pod: &Pod, word: &str) -> Result<usize> {
+    /// When the cluster cannot be entered, or there is no such process.
+    pub fn kill(&self, pod: &Pod, words: &[&str]) -> Result<usize> {
         let processes = self.processes(pod)?;
-        let of = processes.iter().filter(|process| process.words.iter().any(|w| w == word));
+        let of = processes
+            .iter()
+            .filter(|process| process.words.iter().any(|word| words.contains(&word.as_str())));
         let pids: Vec<String> = of.map(|process| process.pid.to_string()).collect();
-        anyhow::ensure!(!pids.is_empty(), "no process {word:?} in pod {}: {processes:?}", pod.name_any());
+        anyhow::ensure!(!pids.is_empty(), "no process {words:?} in pod {}: {processes:?}", pod.name_any());
         let kill = format!("kill -KILL {}", pids.join(" "));
         self.tool("enter", &["--node", "1", "--", "sh", "-c", &kill])?;
         Ok(pids.len())

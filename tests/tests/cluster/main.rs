@@ -41,6 +41,8 @@ fn cases() -> Vec<Case> {
     cases![
         tuned::a_job_is_applied_and_complete_and_another_pod_reads_its_results,
         faults::a_deleted_pod_is_replaced_and_goes_on_from_its_checkpoint,
+        faults::the_pod_of_a_drained_node_goes_on_on_another_one,
+        faults::a_pod_that_vanishes_costs_only_what_was_not_checkpointed,
         faults::a_killed_agent_is_replaced_and_goes_on_from_its_checkpoint,
         faults::a_killed_worker_costs_no_pod,
         faults::a_killed_reporter_costs_no_trial,
@@ -56,7 +58,8 @@ fn cases() -> Vec<Case> {
         wrong::a_missing_source_stalls_a_job_until_it_is_there,
         wrong::a_source_that_changes_under_a_running_job_stalls_it,
         wrong::a_name_that_is_taken_stalls_a_job_until_it_is_free,
-        wrong::a_share_that_nobody_offers_is_named_with_what_nodes_offer,
+        wrong::a_share_that_nobody_offers_is_named_and_waited_for,
+        wrong::a_kernel_that_does_not_compile_fails_and_the_others_are_tuned,
         wrong::a_quota_of_zero_stalls_a_job_until_it_is_raised,
         wrong::a_limit_range_that_refuses_the_pods_is_told,
         lifecycle::a_job_deleted_in_mid_run_leaves_nothing_behind,

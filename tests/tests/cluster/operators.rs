@@ -239,7 +239,7 @@ async fn taking_over(scope: &Scope<'_>) -> Result<()> {
 
     // Its process is killed: the kubelet starts it again, or the other one takes over.
     let api: Api<Pod> = Api::namespaced(scope.cluster().client(), SYSTEM);
-    scope.cluster().kill(&api.get(&first).await?, "/usr/bin/fractune-operator")?;
+    scope.cluster().kill(&api.get(&first).await?, &["/usr/bin/fractune-operator"])?;
     let (second, took) = next_leader(scope, None).await?;
     ensure!(took < FAILOVER, "{took:?} until {second} led after {first} was killed");
 

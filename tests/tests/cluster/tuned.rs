@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result, ensure};
 use fractune_crds::{State, TuneTask};
 use fractune_tests::{AGENT_IMAGE, Checkpoint, Fixture, Scope, until};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Event, Pod};
 use serde_json::json;
 
 pub(crate) async fn a_job_is_applied_and_complete_and_another_pod_reads_its_results(
@@ -33,7 +33,21 @@ pub(crate) async fn a_job_is_applied_and_complete_and_another_pod_reads_its_resu
         trials.is_kept_in(&trials)?;
     }
     ensure!(scope.batches().await?.len() == 1);
+    let row = scope.cluster().kubectl(&["get", "tunejobs", "--namespace", scope.namespace()], None)?;
+    let words: Vec<_> = row.split_whitespace().collect();
+    ensure!(words[..6] == ["NAME", "STATE", "TASKS", "TRIALS", "SPEEDUP", "AGE"], "{row}");
+    ensure!(words[6..10] == ["saxpy", "Complete", "2/2", "16"], "{row}");
+    events_are_told_once(scope).await?;
     reads_the_results(scope).await
+}
+
+async fn events_are_told_once(scope: &Scope<'_>) -> Result<()> {
+    let events = scope.list::<Event>().await?;
+    let of_the_job = events.iter().filter(|event| event.involved_object.kind.as_deref() == Some("TuneJob"));
+    let mut reasons: Vec<_> = of_the_job.filter_map(|event| event.reason.as_deref()).collect();
+    reasons.sort_unstable();
+    ensure!(reasons == ["Complete", "Tuning"], "{reasons:?}");
+    Ok(())
 }
 
 /// A pod that mounts the results compiles code with them.

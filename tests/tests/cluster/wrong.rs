@@ -65,7 +65,7 @@ pub(crate) async fn what_cannot_be_tuned_is_stalled_with_a_sentence(scope: &Scop
     let jobs: [(&str, Fixture, &[&str]); 5] = [
         ("unparsable", constraint("BLOCK * (")?, &["BLOCK * ("]),
         ("unknown", constraint("BLOK > 1")?, &["BLOK"]),
-        ("empty", constraint("BLOCK < 0")?, &["saxpy"]),
+        ("empty", constraint("BLOCK < 0")?, &["BLOCK < 0", "no configuration"]),
         ("shares", fixture()?.with("/spec/shares", json!([50, 50])), &["shares", "50"]),
         ("kernels", fixture()?.with("/spec/kernels/-", again), &["saxpy"]),
     ];
@@ -147,13 +147,41 @@ pub(crate) async fn a_name_that_is_taken_stalls_a_job_until_it_is_free(scope: &S
     Ok(())
 }
 
-pub(crate) async fn a_share_that_nobody_offers_is_named_with_what_nodes_offer(
-    scope: &Scope<'_>,
-) -> Result<()> {
+pub(crate) async fn a_share_that_nobody_offers_is_named_and_waited_for(scope: &Scope<'_>) -> Result<()> {
     let job = Fixture::new("saxpy-cuda", JOB)?.with("/spec/startDeadlineSeconds", 2);
     scope.apply(&job)?;
     let message = scope.stalled(JOB, reason::UNSCHEDULABLE, 45).await?;
-    says(&message, &["fractune.dev/mps-50", "node-1: no GPU share", "CPUs"])
+    says(&message, &["fractune.dev/mps-50", "node-1: no GPU share", "node-2: no GPU share", "CPUs"])?;
+    let offer = |op: &str| {
+        let patch =
+            json!([{"op": op, "path": "/status/capacity/fractune.dev~1mps-50", "value": "1"}]).to_string();
+        let words = ["patch", "node", "node-1", "--subresource=status", "--type=json", "--patch", &patch];
+        scope.cluster().kubectl(&words, None)
+    };
+    offer("add")?;
+    // It goes on by itself, and finds that the offer was an empty one.
+    let told = scope.stalled(JOB, reason::DEVICE_UNAVAILABLE, 60).await;
+    offer("remove")?;
+    says(&told?, &["saxpy/small"])
+}
+
+pub(crate) async fn a_kernel_that_does_not_compile_fails_and_the_others_are_tuned(
+    scope: &Scope<'_>,
+) -> Result<()> {
+    let job = fixture()?.with("/spec/suspend", false);
+    let mut broken = job.value()["spec"]["kernels"][0].clone();
+    broken["name"] = json!("broken");
+    broken["source"]["inline"] = json!("void saxpy(void) { this is not C; }");
+    scope.apply(&job.with("/spec/kernels/-", broken))?;
+    let job = scope.state(JOB, State::Failed, 120).await?;
+    let status = job.status.unwrap_or_default();
+    let failed = status.conditions.iter().find(|condition| condition.type_ == "Failed");
+    ensure!(failed.is_some_and(|c| c.reason == reason::TASKS_FAILED), "{failed:?}");
+    says(&failed.map(|condition| condition.message.clone()).unwrap_or_default(), &["broken/small"])?;
+    ensure!(status.tasks.succeeded == 1 && status.tasks.failed == 1, "{:?}", status.tasks);
+    ensure!(status.results.len() == 2 && status.results.iter().all(|result| result.kernel == "saxpy"));
+    ensure!(scope.data("saxpy-tuned").await?.contains_key("tuned.json"));
+    Ok(())
 }
 
 pub(crate) async fn a_quota_of_zero_stalls_a_job_until_it_is_raised(scope: &Scope<'_>) -> Result<()> {
