@@ -246,7 +246,9 @@ impl<'a> Scope<'a> {
             let said = self.cluster().kubectl(&words, None).unwrap_or_else(|error| format!("{error:#}"));
             // A checkpoint is of no use to a reader.
             let lines = said.lines().map(|line| line.chars().take(2000).collect::<String>() + "\n");
-            text += &format!("--- kubectl {}\n{}", words.join(" "), lines.collect::<String>());
+            text.extend(
+                ["--- kubectl ".to_owned(), words.join(" "), "\n".to_owned()].into_iter().chain(lines),
+            );
         };
         show([&own[..], &["get", kinds, "-o", "wide"]].concat());
         show([&own[..], &["get", "tunejobs,jobs", "-o", fields]].concat());

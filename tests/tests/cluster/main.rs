@@ -59,7 +59,7 @@ fn cases() -> Vec<Case> {
         wrong::a_source_that_changes_under_a_running_job_stalls_it,
         wrong::a_name_that_is_taken_stalls_a_job_until_it_is_free,
         wrong::a_share_that_nobody_offers_is_named_and_waited_for,
-        wrong::a_kernel_that_does_not_compile_fails_and_the_others_are_tuned,
+        wrong::a_kernel_that_always_crashes_fails_and_the_others_are_tuned,
         wrong::a_quota_of_zero_stalls_a_job_until_it_is_raised,
         wrong::a_limit_range_that_refuses_the_pods_is_told,
         lifecycle::a_job_deleted_in_mid_run_leaves_nothing_behind,

@@ -165,13 +165,14 @@ pub(crate) async fn a_share_that_nobody_offers_is_named_and_waited_for(scope: &S
     says(&told?, &["saxpy/small"])
 }
 
-pub(crate) async fn a_kernel_that_does_not_compile_fails_and_the_others_are_tuned(
+pub(crate) async fn a_kernel_that_always_crashes_fails_and_the_others_are_tuned(
     scope: &Scope<'_>,
 ) -> Result<()> {
     let job = fixture()?.with("/spec/suspend", false);
     let mut broken = job.value()["spec"]["kernels"][0].clone();
     broken["name"] = json!("broken");
-    broken["source"]["inline"] = json!("void saxpy(void) { this is not C; }");
+    let text = broken["source"]["inline"].as_str().unwrap_or_default();
+    broken["source"]["inline"] = json!(text.replacen("#pragma omp", "__builtin_trap();\n#pragma omp", 1));
     scope.apply(&job.with("/spec/kernels/-", broken))?;
     let job = scope.state(JOB, State::Failed, 120).await?;
     let status = job.status.unwrap_or_default();
