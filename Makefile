@@ -59,6 +59,9 @@ bench-space: ## time and memory of the construction of spaces: make bench-space 
 cluster: ## a real Kubernetes for as long as a shell, or a command, runs: make cluster [NODES=2] [KUBERNETES=oldest] [CMD='kubectl get nodes']
 	@tests/cluster/cluster $(if $(CMD),run,shell) $(if $(NODES),--nodes $(NODES)) $(if $(KUBERNETES),--kubernetes $(KUBERNETES)) $(if $(CMD),-- bash -c '$(subst ','\'',$(CMD))')
 
+demo: setup ## the operator at work: a real Kubernetes, the chart, two C kernels tuned by pods, one of them killed
+	@scripts/demo
+
 cluster-build: ## build its programs, which `make cluster` does too, and keep them in ~/.cache/fractune
 	@tests/cluster/cluster build $(if $(KUBERNETES),--kubernetes $(KUBERNETES))
 

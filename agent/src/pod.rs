@@ -64,6 +64,14 @@ pub async fn run(link: &Link, patience: Patience, work: impl AsyncFnOnce(Start) 
 #[must_use]
 pub fn interrupted(link: &Link) -> u8 {
     info!("interrupted; every finished trial is kept");
+    if let Ok(Some(End { exit_code, .. })) = link.read::<End>(link::END) {
+        // It was through, and only waited to be confirmed: what the reporter makes of its results still counts.
+        return if link.read::<Confirmed>(link::CONFIRMED).is_ok_and(|c| c.is_some()) {
+            exit_code
+        } else {
+            exit::INTERRUPTED
+        };
+    }
     // Only the status is a little less exact without it.
     if let Err(error) = write_end(link, exit::INTERRUPTED, "the pod was stopped".into()) {
         error!("{}: {error}", link.path(link::END).display());

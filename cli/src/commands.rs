@@ -25,7 +25,7 @@ use crate::{export, export_trials, outcome, table};
 /// # Errors
 /// [`CliError`].
 pub fn run(args: &Run) -> Result<u8, CliError> {
-    let Job { manifest, plan, ignored } = job::read(&args.file, &Overrides::from(args))?;
+    let Job { manifest, plan, ignored, booleans: _ } = job::read(&args.file, &Overrides::from(args))?;
     let progress = Progress::new(args.quiet);
     for document in ignored {
         progress.show(tune::Event::Note(format!("{document} in the job's file is not used")));
@@ -74,7 +74,7 @@ pub fn run(args: &Run) -> Result<u8, CliError> {
 /// # Errors
 /// [`CliError`], with every problem at once.
 pub fn lint(file: &Path) -> Result<u8, CliError> {
-    let Job { plan, ignored, manifest: _ } = job::read(file, &Overrides::default())?;
+    let Job { plan, ignored, booleans, manifest: _ } = job::read(file, &Overrides::default())?;
     for task in &plan.tasks {
         let space = &task.space;
         let mut line = format!("{}: {} valid configurations of {}", task.name(), space.len(), space.raw());
@@ -89,6 +89,11 @@ pub fn lint(file: &Path) -> Result<u8, CliError> {
     }
     for document in ignored {
         print(&format!("note: {document} is not used\n"))?;
+    }
+    for name in booleans {
+        print(&format!(
+            "note: kubectl reads the name {name} as a boolean; write it in quotes: \"{name}\"\n"
+        ))?;
     }
     Ok(exit::DONE)
 }

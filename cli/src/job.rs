@@ -18,6 +18,8 @@ pub struct Job {
     pub plan: Plan,
     /// Documents of the file that are not used, by kind and name.
     pub ignored: Vec<String>,
+    /// Names that kubectl would read as booleans.
+    pub booleans: Vec<String>,
 }
 
 /// What the command line changes of a job.
@@ -79,5 +81,7 @@ fn parse(bytes: Vec<u8>, file: &str, overrides: &Overrides) -> Result<Job, CliEr
         LoadError::Violations(violations) => CliError::Invalid { file: file.into(), violations },
         other => CliError::Unreadable { file: file.into(), message: other.to_string() },
     })?;
-    Ok(Job { manifest: bytes, plan: Plan::new(job, tasks), ignored })
+    let text = String::from_utf8_lossy(&bytes);
+    let booleans = fractune_crds::booleans_to_kubectl(&text, &job).into_iter().collect();
+    Ok(Job { plan: Plan::new(job, tasks), ignored, booleans, manifest: bytes })
 }

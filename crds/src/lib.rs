@@ -3,6 +3,7 @@
 //! [`parse`] reads what users write, [`validate`] says everything that is wrong with it at once, and
 //! [`schema`] makes the definitions that Kubernetes is given. No reconcile logic lives here.
 
+mod booleans;
 mod bounds;
 pub mod conditions;
 mod fields;
@@ -13,6 +14,7 @@ mod task;
 mod validate;
 mod yaml;
 
+pub use booleans::booleans_to_kubectl;
 pub use job::{
     JobTotal, Neighbours, PodTemplate, State, TaskCounts, TuneJob, TuneJobSpec, TuneJobStatus, TunedResult,
 };

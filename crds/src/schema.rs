@@ -69,8 +69,11 @@ fn definition(
     definition
 }
 
-/// The schema at a path such as `spec.kernels[].arguments[]`.
+/// The schema at a path such as `spec.kernels[].arguments[]`; the object's own where it is empty.
 fn at<'a>(schema: &'a mut Map<String, Value>, path: &str) -> Option<&'a mut Map<String, Value>> {
+    if path.is_empty() {
+        return Some(schema);
+    }
     path.split('.').try_fold(schema, |schema, step| {
         let name = step.trim_end_matches("[]");
         let property = schema.get_mut("properties")?.get_mut(name)?.as_object_mut()?;

@@ -7,7 +7,7 @@ use fractune_tuner::kernel::{ConfigMapKeyRef, Kernel};
 use fractune_tuner::task::{NOT_A_DNS_LABEL, Task, is_dns_label};
 
 use crate::schema::job_schema;
-use crate::{TuneJob, TuneJobSpec, bounds};
+use crate::{Neighbours, TuneJob, TuneJobSpec, bounds};
 
 /// Valid configurations of all tasks together: they are held in memory, 8 bytes each.
 const MAX_CONFIGURATIONS: usize = 20_000_000;
@@ -91,6 +91,11 @@ fn conditions(spec: &TuneJobSpec, found: &mut Vec<Violation>) {
     }
     let mut seen = HashSet::new();
     for (i, neighbours) in spec.neighbours.iter().enumerate() {
+        if *neighbours != Neighbours::Quiet {
+            let message = "is not measured yet; write [Quiet], or leave it out";
+            let path = format!("spec.neighbours[{i}]");
+            found.push(Violation::new(path, format!("{neighbours:?}"), message));
+        }
         if !seen.insert(neighbours) {
             let path = format!("spec.neighbours[{i}]");
             found.push(Violation::new(path, format!("{neighbours:?}"), "is there twice; write each once"));

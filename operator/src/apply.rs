@@ -11,6 +11,7 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use k8s_openapi::api::rbac::v1::RoleBinding;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, Patch, PatchParams, PropagationPolicy};
 use kube::core::Status;
 use kube::{Api, Client, Resource, ResourceExt as _};
@@ -26,7 +27,8 @@ use crate::names;
 use crate::plan::{Object, Plan, Scale};
 use crate::validate::Stalled;
 
-/// Field manager of what may change while a batch Job lives: the Job itself is applied once.
+/// Field manager of what may change while a batch Job lives. It is merged, not applied: an apply would take away what
+/// the one before it set, and the Job itself is applied once, for its template may not be applied again.
 const SCALE_MANAGER: &str = "fractune.dev/operator-scale";
 
 /// Why a plan was not carried out.
@@ -38,6 +40,9 @@ pub enum ApplyError {
     /// Somebody has to change something first.
     #[error(transparent)]
     Stalled(#[from] Stalled),
+    /// An object of an earlier job of the same name is still there.
+    #[error("{0} of an earlier TuneJob of this name waits to be deleted")]
+    Leftover(String),
     /// The API server does not answer, or answers that it should be asked again.
     #[error(transparent)]
     Api(#[from] kube::Error),
@@ -72,15 +77,16 @@ impl Writer {
                 Object::RoleBinding(binding) => self.put(observed, binding).await?,
                 Object::ConfigMap(map) => self.put(observed, map).await?,
                 Object::Task(task) if observed.tasks.contains_key(&index(task)) => {
-                    self.patch(observed, task).await?
+                    self.patch(observed, &**task).await?;
                 }
-                Object::Task(task) => self.put(observed, task).await?,
+                Object::Task(task) => self.put(observed, &**task).await?,
                 Object::Batch(batch) => self.put(observed, &**batch).await?,
                 Object::Scale(scale) => self.scale(observed, scale).await?,
             }
         }
         if plan.replace_batch {
-            self.delete::<Job>(observed, &observed.base()).await?;
+            let finished = observed.own_batch().and_then(|batch| batch.metadata.uid.as_deref());
+            self.delete::<Job>(observed, &observed.base(), finished).await?;
         }
         if plan.clean_up {
             self.clean_up(observed).await?;
@@ -99,9 +105,21 @@ impl Writer {
     {
         let api: Api<K> = self.api(observed);
         self.limiter.until_ready().await;
-        if let Some(there) = api.get_metadata_opt(&object.name_any()).await?
-            && !observed.owns(&there)
-        {
+        let there = api.get_metadata_opt(&object.name_any()).await?;
+        if let Some(there) = there {
+            let results = object.name_any() == names::tuned(&observed.base());
+            if observed.owns(&there) && there.metadata.deletion_timestamp.is_none() {
+                // A cache that lags does not know it yet. Only results are ever applied again.
+                return if results { self.patch(observed, object).await } else { Ok(()) };
+            }
+            let namesakes = is_namesakes(&there.metadata, observed);
+            if namesakes && there.metadata.deletion_timestamp.is_none() {
+                // The garbage collector may have missed that the TuneJob was replaced.
+                self.remove::<K>(observed, &there.metadata).await?;
+            }
+            if namesakes || there.metadata.deletion_timestamp.is_some() {
+                return Err(ApplyError::Leftover(format!("{} {}", K::kind(&()), object.name_any())));
+            }
             let (kind, name) = (K::kind(&()), object.name_any());
             let message = format!(
                 "there is a {kind} {name} already, which is not this TuneJob's. Delete it, or make the TuneJob under \
@@ -133,29 +151,30 @@ impl Writer {
         let mut spec = serde_json::Map::new();
         spec.extend(parallelism.map(|parallelism| ("parallelism".to_owned(), json!(parallelism))));
         spec.extend(suspend.map(|suspend| ("suspend".to_owned(), json!(suspend))));
-        let patch =
-            json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec});
         let api: Api<Job> = self.api(observed);
-        let parameters = PatchParams::apply(SCALE_MANAGER).force();
+        let parameters =
+            PatchParams { field_manager: Some(SCALE_MANAGER.to_owned()), ..PatchParams::default() };
         self.may_write("Job").await?;
-        let applied = api.patch(name, &parameters, &Patch::Apply(&patch)).await;
+        let applied = api.patch(name, &parameters, &Patch::Merge(json!({"spec": spec}))).await;
         applied.map(|_| ()).map_err(|error| refused("Job", name, error))
     }
 
     /// Deletes what the job owns, but for its results.
     async fn clean_up(&self, observed: &Observed) -> Result<(), ApplyError> {
         let base = observed.base();
-        self.delete::<Job>(observed, &base).await?;
+        self.delete::<Job>(observed, &base, None).await?;
+        self.delete::<ConfigMap>(observed, &names::manifest(&base), None).await?;
+        self.delete::<RoleBinding>(observed, &names::agent(&base), None).await?;
+        self.delete::<ServiceAccount>(observed, &names::agent(&base), None).await?;
+        // Last: as long as there are tasks, a later pass knows that there is something to delete.
         for task in observed.tasks.values() {
-            self.delete::<TuneTask>(observed, &task.name_any()).await?;
+            self.delete::<TuneTask>(observed, &task.name_any(), None).await?;
         }
-        self.delete::<ConfigMap>(observed, &names::manifest(&base)).await?;
-        self.delete::<RoleBinding>(observed, &names::agent(&base)).await?;
-        self.delete::<ServiceAccount>(observed, &names::agent(&base)).await
+        Ok(())
     }
 
-    /// Deletes an object if it is there and the job's own.
-    async fn delete<K>(&self, observed: &Observed, name: &str) -> Result<(), ApplyError>
+    /// Deletes an object if it is there and the job's own; only that of this UID, where one is given.
+    async fn delete<K>(&self, observed: &Observed, name: &str, uid: Option<&str>) -> Result<(), ApplyError>
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
             + DeserializeOwned
@@ -167,38 +186,58 @@ impl Writer {
         let Some(there) = api.get_metadata_opt(name).await?.filter(|there| observed.owns(there)) else {
             return Ok(());
         };
-        let preconditions = kube::api::Preconditions { uid: there.metadata.uid, resource_version: None };
+        if uid.is_some_and(|uid| there.metadata.uid.as_deref() != Some(uid)) {
+            return Ok(());
+        }
+        self.remove::<K>(observed, &there.metadata).await
+    }
+
+    /// Deletes the very object that was read.
+    async fn remove<K>(&self, observed: &Observed, there: &ObjectMeta) -> Result<(), ApplyError>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + DeserializeOwned
+            + Clone
+            + std::fmt::Debug,
+    {
+        let preconditions = kube::api::Preconditions { uid: there.uid.clone(), resource_version: None };
         let parameters = DeleteParams {
             propagation_policy: Some(PropagationPolicy::Background),
             preconditions: Some(preconditions),
             ..DeleteParams::default()
         };
         self.may_write(&K::kind(&())).await?;
-        match api.delete(name, &parameters).await {
+        let api: Api<K> = self.api(observed);
+        match api.delete(there.name.as_deref().unwrap_or_default(), &parameters).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Writes the job's status, if it differs from what is there.
+    /// Writes a job's status, if it differs from what is there: that of the very job that was read. `manager` is whose
+    /// fields they are.
     ///
     /// # Errors
-    /// [`ApplyError`].
+    /// [`ApplyError`]; a conflict where the job has changed since it was read.
     pub async fn status(
         &self,
-        namespace: &str,
-        name: &str,
+        job: &ObjectMeta,
+        manager: &str,
         before: Option<&TuneJobStatus>,
-        status: &TuneJobStatus,
+        status: &impl Serialize,
     ) -> Result<bool, ApplyError> {
-        if before == Some(status) {
+        let status = serde_json::to_value(status).map_err(kube::Error::SerdeError)?;
+        let before = before.map(serde_json::to_value).transpose().map_err(kube::Error::SerdeError)?;
+        if before.as_ref() == Some(&status) {
             return Ok(false);
         }
+        let name = job.name.as_deref().unwrap_or_default();
+        let namespace = job.namespace.as_deref().unwrap_or_default();
         let patch = json!({
             "apiVersion": API_VERSION,
             "kind": "TuneJob",
-            "metadata": {"name": name, "namespace": namespace},
+            "metadata": {"name": name, "namespace": namespace, "resourceVersion": job.resource_version},
             "status": status,
         });
         let api: Api<kube::api::DynamicObject> = Api::namespaced_with(
@@ -206,7 +245,7 @@ impl Writer {
             namespace,
             &kube::api::ApiResource::erase::<fractune_crds::TuneJob>(&()),
         );
-        let parameters = PatchParams::apply(managers::OPERATOR).force();
+        let parameters = PatchParams::apply(manager).force();
         self.may_write("TuneJob/status").await?;
         match api.patch_status(name, &parameters, &Patch::Apply(&patch)).await {
             Ok(_) => Ok(true),
@@ -234,6 +273,12 @@ impl Writer {
 
 fn index(task: &TuneTask) -> usize {
     usize::try_from(task.spec.index).unwrap_or_default()
+}
+
+/// Whether an object is that of an earlier `TuneJob` of the same name: the garbage collector comes for it.
+fn is_namesakes(there: &ObjectMeta, observed: &Observed) -> bool {
+    let owners = there.owner_references.iter().flatten();
+    owners.into_iter().any(|owner| owner.kind == "TuneJob" && owner.name == observed.name())
 }
 
 /// What the API server refuses for good stalls the job: to ask again would not help.

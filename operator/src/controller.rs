@@ -1,6 +1,5 @@
 //! When passes are made: whenever a job, or anything that it owns or names, has changed.
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -23,9 +22,6 @@ use crate::fetch::{Caches, references};
 use crate::names;
 use crate::reconcile::{Context, on_error, reconcile};
 
-/// Changes that come within this time of each other are one.
-const DEBOUNCE: std::time::Duration = std::time::Duration::from_millis(100);
-
 /// A job as it is watched.
 pub type Guarded = DeserializeGuard<TuneJob>;
 
@@ -42,7 +38,7 @@ impl Watches {
     pub fn new(client: &Client, arguments: &Arguments) -> Self {
         let namespace = arguments.namespace.as_deref();
         let controller = Controller::new(scoped::<Guarded>(client, namespace), watcher::Config::default())
-            .with_config(Config::default().concurrency(arguments.concurrency).debounce(DEBOUNCE));
+            .with_config(Config::default().concurrency(arguments.concurrency));
         let jobs = controller.store();
         let (tasks, task_changes) = cached(scoped::<DeserializeGuard<TuneTask>>(client, namespace), |task| {
             if let Ok(task) = &mut task.0
@@ -147,7 +143,12 @@ pub fn count(metrics: &crate::metrics::Metrics, jobs: &Store<Guarded>, caches: &
     let states = jobs.iter().map(|job| {
         job.0.as_ref().map_or(Some(fractune_crds::State::Stalled), |job| job.status.as_ref()?.state)
     });
-    let tasks: BTreeMap<_, _> =
-        caches.tasks.state().into_iter().map(|task| ((task.namespace(), task.name_any()), task)).collect();
-    metrics.count(states, tasks.values().filter_map(|task| task.0.as_ref().ok()));
+    let waits = |job: &TuneJob| {
+        let spoken_of = job.status.as_ref().and_then(|status| status.observed_generation);
+        spoken_of != job.metadata.generation
+    };
+    let waiting = jobs.iter().filter(|job| job.0.as_ref().is_ok_and(waits)).count();
+    metrics.waiting.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    let tasks = caches.tasks.state();
+    metrics.count(states, tasks.iter().filter_map(|task| task.0.as_ref().ok()));
 }

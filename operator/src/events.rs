@@ -40,7 +40,7 @@ fn edge(before: Option<&TuneJobStatus>, now: &TuneJobStatus) -> Option<Event> {
         condition.map(|condition| (condition.reason.clone(), condition.message.clone()))
     };
     let (state, was) = (now.state?, before.and_then(|status| status.state));
-    let reason_before = before.and_then(|status| trouble(status)).map(|(reason, _)| reason);
+    let reason_before = before.and_then(&trouble).map(|(reason, _)| reason);
     let event = |type_, reason: &str, note: String| {
         // The longest note that Kubernetes takes.
         let note = note.chars().take(1024).collect();

@@ -1,18 +1,24 @@
 //! The first step: what the API server knows of a job. Reads, from caches where it can.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use fractune_crds::{GROUP, TuneJob, TuneTask, labels};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
 use kube::core::DeserializeGuard;
-use kube::runtime::reflector::Store;
+use kube::runtime::reflector::store::WriterDropped;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, Resource, ResourceExt as _};
 
 use crate::names;
+
+/// The Job controller says again that it cannot create pods before this time has passed.
+const REFUSALS_REPEAT: SignedDuration = SignedDuration::from_mins(12);
 
 /// Caches of what jobs own, kept by watches.
 #[derive(Clone, Debug)]
@@ -25,6 +31,19 @@ pub struct Caches {
     pub pods: Store<Pod>,
     /// `ConfigMap`s.
     pub config_maps: Store<ConfigMap>,
+}
+
+impl Caches {
+    /// Waits until each was filled once.
+    ///
+    /// # Errors
+    /// When a watch has ended, which it does with the operator.
+    pub async fn filled(&self) -> Result<(), WriterDropped> {
+        self.tasks.wait_until_ready().await?;
+        self.jobs.wait_until_ready().await?;
+        self.pods.wait_until_ready().await?;
+        self.config_maps.wait_until_ready().await
+    }
 }
 
 /// Data of the `ConfigMap`s that a job's sources name; none where there is no such `ConfigMap`.
@@ -88,22 +107,27 @@ pub async fn fetch(client: &Client, caches: &Caches, job: Arc<TuneJob>) -> Resul
     let namespace = job.namespace().unwrap_or_default();
     let base = names::base(&job.name_any());
     let uid = job.metadata.uid.clone().unwrap_or_default();
-    let own = |owners: &[k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference]| {
-        owners.iter().any(|owner| owner.uid == uid)
+    let owned = |meta: &ObjectMeta| meta.owner_references.iter().flatten().any(|owner| owner.uid == uid);
+    // Names are derived, so most is looked up and not searched for.
+    let number: usize = job.spec.kernels.iter().map(|kernel| kernel.problems.len()).sum();
+    let task = |index: usize| {
+        let known = caches.tasks.get(&ObjectRef::new(&names::task(&base, index)).within(&namespace))?;
+        let task = known.0.as_ref().ok().filter(|task| owned(&task.metadata))?;
+        Some((index, Arc::new(task.clone())))
     };
-    let there = |object: &dyn Labelled| object.in_namespace(&namespace) && object.of(&base);
-    let tasks = caches.tasks.state().into_iter().filter_map(|task| task.0.as_ref().ok().cloned());
-    let tasks = tasks.filter(|task| there(task) && own(task.owner_references()));
-    let tasks =
-        tasks.map(|task| (usize::try_from(task.spec.index).unwrap_or_default(), Arc::new(task))).collect();
-    let batch = caches.jobs.state().into_iter().find(|b| b.in_namespace(&namespace) && b.name_any() == base);
-    let pods: Vec<_> = caches.pods.state().into_iter().filter(|pod| there(&**pod)).collect();
-    let config_maps = caches
-        .config_maps
-        .state()
-        .into_iter()
-        .filter(|map| there(&**map) && own(map.owner_references()))
-        .collect();
+    let config_map = |name: String| {
+        let known = caches.config_maps.get(&ObjectRef::new(&name).within(&namespace))?;
+        owned(&known.metadata).then_some(known)
+    };
+    let tasks = (0..number).filter_map(task).collect();
+    let batch = caches.jobs.get(&ObjectRef::new(&base).within(&namespace));
+    let of_job = |pod: &Pod| {
+        let label = pod.metadata.labels.as_ref().and_then(|labels| labels.get(labels::JOB));
+        pod.metadata.namespace.as_deref() == Some(&namespace) && label == Some(&base)
+    };
+    let pods: Vec<_> = caches.pods.state().into_iter().filter(|pod| of_job(pod)).collect();
+    let config_maps =
+        [names::manifest(&base), names::tuned(&base)].into_iter().filter_map(config_map).collect();
     let sources = sources(client, &namespace, &job).await?;
     let mut observed = Observed {
         job,
@@ -123,23 +147,6 @@ pub async fn fetch(client: &Client, caches: &Caches, job: Arc<TuneJob>) -> Resul
         observed.offers = Some(offers(client).await);
     }
     Ok(observed)
-}
-
-/// What tells whose an object is.
-trait Labelled {
-    fn in_namespace(&self, namespace: &str) -> bool;
-    fn of(&self, base: &str) -> bool;
-}
-
-impl<K: Resource> Labelled for K {
-    fn in_namespace(&self, namespace: &str) -> bool {
-        self.meta().namespace.as_deref() == Some(namespace)
-    }
-
-    fn of(&self, base: &str) -> bool {
-        let labels = self.meta().labels.as_ref();
-        labels.and_then(|labels| labels.get(labels::JOB)).is_some_and(|job| job == base)
-    }
 }
 
 async fn sources(client: &Client, namespace: &str, job: &TuneJob) -> Result<Sources, kube::Error> {
@@ -182,8 +189,13 @@ async fn refusal(
     let fields = format!("involvedObject.uid={uid},reason=FailedCreate");
     let api: Api<Event> = Api::namespaced(client.clone(), namespace);
     let events = api.list(&ListParams::default().fields(&fields)).await?;
-    let latest = events.items.into_iter().max_by_key(|event| event.metadata.resource_version.clone());
-    Ok(latest.and_then(|event| event.message))
+    // Kubernetes repeats itself as long as it is so. What it said before the newest pod was made is past.
+    let newest_pod = observed.pods.iter().filter_map(|pod| pod.metadata.creation_timestamp.as_ref()).max();
+    let long_ago = observed.now - REFUSALS_REPEAT;
+    let past = newest_pod.map_or(long_ago, |time| time.0.max(long_ago));
+    let times = events.items.into_iter().filter_map(|event| Some((event.last_timestamp.clone()?.0, event)));
+    let latest = times.filter(|(time, _)| *time > past).max_by_key(|(time, _)| *time);
+    Ok(latest.and_then(|(_, event)| event.message))
 }
 
 /// Whether a pod of the job cannot be scheduled.
@@ -219,7 +231,7 @@ fn offers_in_words(nodes: &[Node]) -> String {
     });
     let mut text = words.collect::<Vec<_>>().join("; ");
     if nodes.len() > MOST {
-        text += &format!("; and {} more nodes", nodes.len() - MOST);
+        let _ = write!(text, "; and {} more nodes", nodes.len() - MOST);
     }
     format!("nodes offer: {}", if text.is_empty() { "there are none".to_owned() } else { text })
 }

@@ -1,8 +1,11 @@
-//! Of several operators, the one that holds the lease writes. Watches run in all of them.
+//! Of several operators, the one that holds the lease writes.
+//!
+//! Who holds it is judged by the times in the Lease, so the operators' clocks must agree within [`GRACE`] seconds, as those
+//! of a cluster's nodes do.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use kube::Client;
 use kube_lease_manager::{
@@ -31,7 +34,8 @@ pub struct Leadership {
 #[derive(Debug)]
 struct State {
     leads: AtomicBool,
-    began: Instant,
+    /// Both clocks: one stands still while a machine sleeps, the other may be set.
+    began: (Instant, SystemTime),
     /// Milliseconds after `began` at which the operator last ran.
     ticked_ms: AtomicU64,
 }
@@ -43,8 +47,11 @@ pub struct NotLeading;
 
 impl Default for Leadership {
     fn default() -> Self {
-        let state =
-            State { leads: AtomicBool::new(false), began: Instant::now(), ticked_ms: AtomicU64::new(0) };
+        let state = State {
+            leads: AtomicBool::new(false),
+            began: (Instant::now(), SystemTime::now()),
+            ticked_ms: AtomicU64::new(0),
+        };
         Self { state: Arc::new(state) }
     }
 }
@@ -56,7 +63,7 @@ impl Leadership {
     /// [`NotLeading`] where the lease is another's, or may be.
     pub fn check(&self) -> Result<(), NotLeading> {
         let ticked = Duration::from_millis(self.state.ticked_ms.load(Ordering::Acquire));
-        let still = self.state.began.elapsed().saturating_sub(ticked);
+        let still = self.since_began().saturating_sub(ticked);
         if self.state.leads.load(Ordering::Acquire) && still < FROZEN { Ok(()) } else { Err(NotLeading) }
     }
 
@@ -66,9 +73,23 @@ impl Leadership {
         self.state.leads.store(leads, Ordering::Release);
     }
 
+    fn since_began(&self) -> Duration {
+        let (instant, time) = self.state.began;
+        instant.elapsed().max(time.elapsed().unwrap_or_default())
+    }
+
     fn tick(&self) {
-        let now = u64::try_from(self.state.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now = u64::try_from(self.since_began().as_millis()).unwrap_or(u64::MAX);
         self.state.ticked_ms.store(now, Ordering::Release);
+    }
+
+    /// Gives the lease back, so that another operator need not wait for its end.
+    ///
+    /// # Errors
+    /// When the API server does not take it back.
+    pub async fn give_back(&self, client: Client, arguments: &Arguments) -> Result<(), LeaseManagerError> {
+        self.set(false);
+        manager(client, arguments).await?.release().await
     }
 
     /// Waits for the lease, keeps it, and returns once it is lost. `won` is called when it is won.
@@ -81,11 +102,7 @@ impl Leadership {
         arguments: &Arguments,
         won: impl FnOnce(),
     ) -> Result<LeaseManager, LeaseManagerError> {
-        let lease = LeaseManagerBuilder::new(client, arguments.lease_name.clone())
-            .with_namespace(arguments.lease_namespace.clone())
-            .with_parameters(LeaseParams::new(arguments.identity.clone(), DURATION, GRACE))
-            .build()
-            .await?;
+        let lease = manager(client, arguments).await?;
         while !lease.changed().await? {}
         info!(lease = arguments.lease_name, identity = arguments.identity, "this operator leads");
         self.set(true);
@@ -93,21 +110,28 @@ impl Leadership {
         let ticking = async {
             loop {
                 tokio::time::sleep(TICK).await;
-                let frozen = self.check().is_err();
-                self.tick();
-                if frozen {
+                if self.check().is_err() {
                     // What the lease manager last knew may be old. To ask again is to start again.
                     return;
                 }
+                self.tick();
             }
         };
-        tokio::select! {
-            changed = lease.changed() => { changed?; }
-            () = ticking => {}
-        }
+        let changed = tokio::select! {
+            changed = lease.changed() => changed.map(|_| ()),
+            () = ticking => Ok(()),
+        };
         self.set(false);
-        Ok(lease)
+        changed.map(|()| lease)
     }
+}
+
+async fn manager(client: Client, arguments: &Arguments) -> Result<LeaseManager, LeaseManagerError> {
+    LeaseManagerBuilder::new(client, arguments.lease_name.clone())
+        .with_namespace(arguments.lease_namespace.clone())
+        .with_parameters(LeaseParams::new(arguments.identity.clone(), DURATION, GRACE))
+        .build()
+        .await
 }
 
 #[cfg(test)]
@@ -121,7 +145,11 @@ mod tests {
         leadership.set(true);
         assert_eq!(leadership.check(), Ok(()));
         let long_ago = Instant::now().checked_sub(FROZEN * 2).unwrap();
-        let frozen = State { leads: AtomicBool::new(true), began: long_ago, ticked_ms: AtomicU64::new(0) };
+        let frozen = State {
+            leads: AtomicBool::new(true),
+            began: (long_ago, SystemTime::now()),
+            ticked_ms: AtomicU64::new(0),
+        };
         assert_eq!(Leadership { state: Arc::new(frozen) }.check(), Err(NotLeading));
     }
 }

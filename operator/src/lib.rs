@@ -17,12 +17,16 @@ pub mod args;
 pub mod controller;
 pub mod events;
 pub mod fetch;
+#[cfg(test)]
+mod fixture;
 pub mod leadership;
 pub mod metrics;
 pub mod names;
 pub mod plan;
 pub mod reconcile;
 pub mod run;
+#[cfg(test)]
+mod script;
 pub mod server;
 pub mod status;
 pub mod telemetry;

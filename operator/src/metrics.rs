@@ -6,6 +6,14 @@ use prometheus::{
     TextEncoder,
 };
 
+/// Labels of jobs and tasks.
+const STATES: [State; 6] =
+    [State::Pending, State::Running, State::Suspended, State::Stalled, State::Complete, State::Failed];
+
+/// Labels of trials, in the order in which they are counted.
+const OUTCOMES: [&str; 7] =
+    ["Ok", "CompileError", "CompileTimeout", "ResourceExceeded", "RuntimeError", "RunTimeout", "WrongAnswer"];
+
 /// The operator's metrics. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -16,6 +24,8 @@ pub struct Metrics {
     pub reconcile_errors: IntCounterVec,
     /// Passes under way.
     pub reconciles: IntGauge,
+    /// Jobs whose status does not speak of their spec yet: they wait for a pass.
+    pub waiting: IntGauge,
     /// Writes to the API server, by kind.
     pub writes: IntCounterVec,
     /// Jobs by state.
@@ -67,6 +77,10 @@ impl Metrics {
                 "reason",
             )?,
             reconciles: gauge("fractune_reconciles_in_progress", "Passes over jobs that are under way")?,
+            waiting: gauge(
+                "fractune_jobs_waiting",
+                "TuneJobs whose status does not speak of their spec yet: they wait for a pass",
+            )?,
             writes: counters("fractune_api_writes_total", "Writes to the API server", "kind")?,
             jobs: gauges("fractune_jobs", "TuneJobs by state", "state")?,
             tasks: gauges("fractune_tasks", "TuneTasks by state", "state")?,
@@ -86,14 +100,6 @@ impl Metrics {
         jobs: impl Iterator<Item = Option<State>>,
         tasks: impl Iterator<Item = &'a TuneTask>,
     ) {
-        const STATES: [State; 6] = [
-            State::Pending,
-            State::Running,
-            State::Suspended,
-            State::Stalled,
-            State::Complete,
-            State::Failed,
-        ];
         let mut of_jobs = [0; STATES.len()];
         let mut of_tasks = [0; STATES.len()];
         let at = |state: Option<State>| STATES.iter().position(|s| *s == state.unwrap_or(State::Pending));
@@ -126,15 +132,6 @@ impl Metrics {
             self.jobs.with_label_values(&[&label]).set(jobs);
             self.tasks.with_label_values(&[&label]).set(tasks);
         }
-        const OUTCOMES: [&str; 7] = [
-            "Ok",
-            "CompileError",
-            "CompileTimeout",
-            "ResourceExceeded",
-            "RuntimeError",
-            "RunTimeout",
-            "WrongAnswer",
-        ];
         OUTCOMES
             .iter()
             .zip(trials)

@@ -1,5 +1,7 @@
 //! Names of what a job owns. docs/pods.md lists them.
 
+use std::fmt::Write as _;
+
 use sha2::{Digest as _, Sha256};
 
 /// Longest base: pods are called `<base>-<index>-xxxxx`, and a label's value has at most 63 characters.
@@ -49,7 +51,10 @@ pub fn digest<const N: usize>(parts: [&[u8]; N]) -> String {
         hash.update(part);
         hash.update([0]);
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize().iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 #[cfg(test)]

@@ -36,7 +36,9 @@ const SHUTDOWN: Duration = Duration::from_secs(15);
 /// # Errors
 /// When there is no API server to talk to, an address is in use, or the lease was lost: another process starts afresh.
 pub async fn run(arguments: Arguments, level: LogLevel) -> anyhow::Result<()> {
-    let config = Config::infer().await.context("finding the API server (in a pod, or by KUBECONFIG)")?;
+    let mut config = Config::infer().await.context("finding the API server (in a pod, or by KUBECONFIG)")?;
+    // To try again is for those who know whether this operator still leads.
+    config.default_retry = false;
     let client = Client::try_from(config.clone()).context("the API server's configuration")?;
     let metrics = Metrics::new()?;
     let health = Health::default();
@@ -79,12 +81,14 @@ pub async fn run(arguments: Arguments, level: LogLevel) -> anyhow::Result<()> {
     let mut for_lease = config;
     for_lease.read_timeout = Some(LEASE_TIMEOUT);
     for_lease.connect_timeout = Some(LEASE_TIMEOUT);
+    // The time between two requests is no time that an answer takes.
+    for_lease.reset_reader_on_write = true;
     let lease_client = Client::try_from(for_lease)?;
     let (won, leads) = oneshot::channel();
-    let keeping = leadership.keep(lease_client, &arguments, || {
+    let keeping = leadership.keep(lease_client.clone(), &arguments, || {
         let _ = won.send(());
     });
-    tokio::pin!(keeping);
+    let mut keeping = Box::pin(keeping);
     tokio::select! {
         lost = &mut keeping => {
             return lost.map(|_| ()).context("the lease could not be had");
@@ -94,10 +98,14 @@ pub async fn run(arguments: Arguments, level: LogLevel) -> anyhow::Result<()> {
     }
 
     let (stop_passes, stopped) = oneshot::channel();
-    let passes = tokio::spawn(watches.run(context, stopped));
+    let mut passes = tokio::spawn(watches.run(context, stopped));
     let lease = tokio::select! {
         lease = &mut keeping => Some(lease),
         () = stop.any() => None,
+        ended = &mut passes => {
+            leadership.set(false);
+            anyhow::bail!("the controller has ended by itself: {ended:?}");
+        }
     };
     metrics.leader.set(0);
     let _ = stop_passes.send(());
@@ -106,8 +114,14 @@ pub async fn run(arguments: Arguments, level: LogLevel) -> anyhow::Result<()> {
     }
     match lease {
         None => {
-            info!("told to stop; the lease is given back");
-            leadership.set(false);
+            // Nobody renews it any more, and nobody writes.
+            drop(keeping);
+            match leadership.give_back(lease_client, &arguments).await {
+                Ok(()) => info!("told to stop; the lease is given back"),
+                Err(error) => {
+                    warn!(%error, "told to stop; the lease is not given back and runs out by itself");
+                }
+            }
             Ok(())
         }
         Some(Ok(_)) => anyhow::bail!("the lease was lost"),

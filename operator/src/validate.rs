@@ -66,10 +66,14 @@ pub fn validate(observed: &Observed) -> Result<Checked, Stalled> {
         return Err(stalled);
     }
     let checked = checked(job, &observed.sources)?;
-    let status = job.status.as_ref().and_then(|status| status.digest.as_deref());
-    // The tasks have it where an operator died before it wrote the status.
-    let task = observed.tasks.values().next().map(|task| task.spec.digest.as_str());
-    match status.or(task) {
+    let known = job.status.as_ref().and_then(|status| status.digest.as_deref());
+    // An operator died before it wrote the status, or could not make everything.
+    let made = observed.tasks.values().find(|task| known.is_none() && task.spec.digest != checked.digest);
+    if made.is_some() {
+        let message = "the spec or a source has changed after the first tasks were made; delete the TuneJob and make it again";
+        return Err(Stalled::new(reason::SOURCE_CHANGED, message));
+    }
+    match known {
         // The spec cannot change but for what no trial depends on, so its digest stays as it was first computed:
         // another version of the operator might write the same spec in other words.
         Some(known) if known.get(..SOURCES) == checked.digest.get(..SOURCES) => {
@@ -181,4 +185,90 @@ fn manifest(job: &TuneJob, sources: &Sources) -> Result<String, Stalled> {
     let texts: Result<Vec<String>, _> = documents.iter().map(serde_yaml::to_string).collect();
     let texts = texts.map_err(|error| Stalled::new(reason::INVALID_SPEC, format!("as YAML: {error}")))?;
     Ok(texts.join("---\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::fixture::{fresh, job, planned};
+
+    fn with_source(text: Option<&str>) -> Observed {
+        let mut observed = fresh(job(|job| {
+            job["spec"]["kernels"][0]["source"] =
+                json!({"configMapKeyRef": {"name": "kernels", "key": "scale.c"}});
+        }));
+        let data = text.map(|text| BTreeMap::from([("scale.c".to_owned(), text.to_owned())]));
+        observed.sources.insert("kernels".to_owned(), data);
+        observed
+    }
+
+    #[test]
+    fn a_missing_source_is_named_with_what_to_create() {
+        let stalled = validate(&with_source(None)).unwrap_err();
+        assert_eq!(stalled.reason, reason::SOURCE_MISSING);
+        assert!(stalled.message.contains("kernels") && stalled.message.contains("scale.c"), "{stalled}");
+        let mut observed = with_source(Some(""));
+        observed.sources.insert("kernels".to_owned(), Some(BTreeMap::from([("other".into(), "x".into())])));
+        let stalled = validate(&observed).unwrap_err();
+        assert!(stalled.message.contains("it has other"), "{stalled}");
+    }
+
+    #[test]
+    fn a_changed_source_stalls_what_was_begun_and_nothing_that_was_not() {
+        let mut observed = with_source(Some("void scale(float *out, int len) {}"));
+        let checked = validate(&observed).unwrap();
+        let mut job = (*observed.job).clone();
+        job.status =
+            Some(fractune_crds::TuneJobStatus { digest: Some(checked.digest.clone()), ..Default::default() });
+        observed.job = job.into();
+        assert_eq!(validate(&observed).unwrap().digest, checked.digest);
+        observed
+            .sources
+            .insert("kernels".into(), Some(BTreeMap::from([("scale.c".into(), "void f();".into())])));
+        assert_eq!(validate(&observed).unwrap_err().reason, reason::SOURCE_CHANGED);
+    }
+
+    #[test]
+    fn the_pods_read_the_job_and_its_source_from_one_file() {
+        let checked = validate(&with_source(Some("void scale(float *out, int len) {}"))).unwrap();
+        let (manifest, tasks) = fractune_crds::load(checked.manifest.as_bytes(), |_| ()).unwrap();
+        assert_eq!(manifest.job.metadata.name.as_deref(), Some("demo"));
+        let names: Vec<_> = tasks.iter().map(|task| (&task.kernel.name, &task.problem.name)).collect();
+        let expected: Vec<_> = checked.tasks.iter().map(|task| (&task.kernel, &task.problem)).collect();
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn what_may_change_changes_no_digest() {
+        let before = validate(&fresh(job(|_| ()))).unwrap();
+        let after = validate(&fresh(job(|job| {
+            job["spec"]["suspend"] = json!(true);
+            job["spec"]["parallelism"] = json!(5);
+            job["spec"]["search"] = json!({"maxTrials": 7});
+        })));
+        assert_eq!(after.unwrap(), before);
+        // Another version of the operator writes the spec in other words: what was begun goes on.
+        let mut observed = planned(job(|_| ()));
+        let mut begun = (*observed.job).clone();
+        let sources = before.digest.get(..SOURCES).unwrap();
+        let digest = format!("{sources}{}", "0".repeat(32));
+        begun.status =
+            Some(fractune_crds::TuneJobStatus { digest: Some(digest.clone()), ..Default::default() });
+        observed.job = begun.into();
+        assert_eq!(validate(&observed).unwrap().digest, digest);
+    }
+
+    #[test]
+    fn everything_wrong_with_a_spec_is_told_at_once() {
+        let observed = fresh(job(|job| {
+            job["spec"]["shares"] = json!([50, 50]);
+            job["spec"]["kernels"][0]["constraints"] = json!(["BLOCK > "]);
+        }));
+        let stalled = validate(&observed).unwrap_err();
+        assert_eq!(stalled.reason, reason::INVALID_SPEC);
+        assert!(stalled.message.contains("spec.shares[1]"), "{stalled}");
+        assert!(stalled.message.contains("constraints[0]"), "{stalled}");
+    }
 }

@@ -10,6 +10,7 @@ mod follow;
 mod progress;
 mod reporter;
 mod server;
+mod sight;
 mod status;
 
 use std::path::PathBuf;

@@ -4,9 +4,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use fractune_crds::TuneTaskStatus;
-use fractune_tuner::results::{Device, JobResult};
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Client;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
@@ -14,19 +12,19 @@ use tracing::{debug, error, info, warn};
 use super::backoff::Backoff;
 use super::checkpoint::{self, Checkpoint, MAX_ENCODED};
 use super::conditions::Phase;
-use super::follow::{Said, Tail};
 use super::progress::Progress;
 use super::server::{Refusal, Server, Task};
+use super::sight::{Sight, now};
 use super::status::{Facts, status};
 use super::{Arguments, Pace};
-use crate::link::{self, Confirmed, End, Link, Notes, Start, read_json};
+use crate::link::{self, Confirmed, Link, Start};
 use crate::tune::exit;
-use crate::tune::folder::{RESULTS, TRIALS, write_whole};
+use crate::tune::folder::write_whole;
 
-/// The largest results that are read, in bytes.
-const MAX_RESULTS: u64 = 64 << 20;
 /// The first wait of last words, which have little time.
 const HURRY: Duration = Duration::from_millis(250);
+/// How often a task may change while its status is written.
+const CHANGES: usize = 5;
 
 /// Whether to go on after an attempt to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +81,7 @@ async fn begin(server: Server, arguments: &Arguments, pace: Pace) -> Result<Repo
     let task = loop {
         let (after, message) = match server.get().await {
             Ok(task) => break task,
-            Err(Refusal::Gone(message)) => (None, message),
+            Err(Refusal::Gone(message) | Refusal::Changed(message)) => (None, message),
             Err(Refusal::Later { after, message, .. }) => (after, message),
         };
         let wait = backoff.next(rand::random(), after);
@@ -101,16 +99,9 @@ struct Reporter<'a> {
     task: Task,
     generation: i64,
     digest: String,
-    tail: Tail,
-    progress: Progress,
-    phase: Phase,
-    since: Time,
-    started: Option<Time>,
-    device: Option<Device>,
-    results: Option<JobResult>,
-    /// Notes of `tune`, and the reporter's own about an earlier checkpoint.
-    notes: Vec<String>,
-    restored: Option<String>,
+    sight: Sight,
+    /// What became of an earlier pod's checkpoint, if it is of no use.
+    lost: Option<String>,
     checkpoint: Option<(Checkpoint, String)>,
     /// Trials behind the checkpoint, and when it was made.
     checkpointed: u32,
@@ -123,12 +114,12 @@ struct Reporter<'a> {
     refused_until: Instant,
     backoff: Backoff,
     confirmed: bool,
-    complaint: Option<String>,
 }
 
 impl<'a> Reporter<'a> {
     /// Hands the checkpoint and what to tune to the other container, unless an earlier reporter of this pod did.
     fn start(server: Server, arguments: &'a Arguments, pace: Pace, task: Task) -> Result<Self, String> {
+        // The volume that both containers see is empty at first.
         let link = Link::new(arguments.link.clone());
         std::fs::create_dir_all(&arguments.link)
             .map_err(|error| format!("{}: {error}", arguments.link.display()))?;
@@ -136,7 +127,7 @@ impl<'a> Reporter<'a> {
         let digest = earlier.as_ref().map_or(&task.spec.digest, |start| &start.digest).clone();
         let status = task.status.clone().unwrap_or_default();
         let same = status.checkpoint_digest.as_ref() == Some(&digest);
-        let (mut progress, mut restored, mut checkpoint) = (Progress::default(), None, None);
+        let (mut progress, mut lost, mut checkpoint) = (Progress::default(), None, None);
         if let Some(encoded) = status.checkpoint.filter(|_| same) {
             match checkpoint::read(&encoded) {
                 Ok((log, read)) => {
@@ -150,7 +141,7 @@ impl<'a> Reporter<'a> {
                     progress = read;
                 }
                 Err(why) => {
-                    restored = Some(format!(
+                    lost = Some(format!(
                         "the trials of an earlier pod are lost, their checkpoint is damaged: {why}"
                     ));
                 }
@@ -161,20 +152,14 @@ impl<'a> Reporter<'a> {
             None => tell_what_to_tune(&link, &task, &digest, progress.kept().len() as u32)?,
         };
         info!(generation, trials = progress.total(), "tuning may start");
-        let folder = format!("{}.{}", task.spec.kernel, task.spec.problem).replace('/', "_");
+        let started = status.start_time.filter(|_| same);
         Ok(Self {
-            tail: Tail::new(arguments.out.join(folder), TRIALS),
             checkpointed: progress.total(),
-            started: status.start_time.filter(|_| same),
+            sight: Sight::new(link.clone(), &arguments.out, &task.spec, progress, started),
             conditions: status.conditions,
             generation,
             digest,
-            phase: Phase::Starting,
-            since: now(),
-            device: None,
-            results: None,
-            notes: Vec::new(),
-            restored,
+            lost,
             checkpoint,
             checkpointed_at: None,
             written: None,
@@ -182,8 +167,6 @@ impl<'a> Reporter<'a> {
             refused_until: Instant::now(),
             backoff: Backoff::new(pace.first_retry, pace.longest_retry),
             confirmed: false,
-            complaint: None,
-            progress,
             server,
             arguments,
             pace,
@@ -197,8 +180,10 @@ impl<'a> Reporter<'a> {
         if self.confirmed {
             return Next::GoOn;
         }
-        self.look();
-        let at_the_end = matches!(self.phase, Phase::Ended(_));
+        if self.sight.look() {
+            self.checkpointed = 0;
+        }
+        let at_the_end = matches!(self.sight.phase, Phase::Ended(_));
         let now = Instant::now();
         if now < self.refused_until || (now < self.not_before && !at_the_end) {
             return Next::GoOn;
@@ -214,7 +199,7 @@ impl<'a> Reporter<'a> {
                 }
                 Next::GoOn
             }
-            Err(Refusal::Gone(message)) => {
+            Err(Refusal::Gone(message) | Refusal::Changed(message)) => {
                 info!("the TuneTask is gone, nothing more is written: {message}");
                 Next::Stop
             }
@@ -233,21 +218,25 @@ impl<'a> Reporter<'a> {
         if self.confirmed {
             return;
         }
-        self.look();
-        if !matches!(self.phase, Phase::Ended(_)) {
-            self.enter(Phase::Stopped);
+        if self.sight.look() {
+            self.checkpointed = 0;
+        }
+        if !matches!(self.sight.phase, Phase::Ended(_)) {
+            self.sight.enter(Phase::Stopped);
         }
         self.make_checkpoint(true);
         let mut backoff = Backoff::new(HURRY.min(self.pace.first_retry), self.pace.longest_retry / 8);
         loop {
             let (after, message, lasting) = match tokio::time::timeout_at(deadline, self.write()).await {
                 Ok(Ok(_)) => {
-                    if matches!(self.phase, Phase::Ended(_)) {
+                    if matches!(self.sight.phase, Phase::Ended(_)) {
                         self.confirm();
                     }
                     return info!("the last status is written");
                 }
-                Ok(Err(Refusal::Gone(message))) => return info!("the TuneTask is gone: {message}"),
+                Ok(Err(Refusal::Gone(message) | Refusal::Changed(message))) => {
+                    return info!("the TuneTask is gone: {message}");
+                }
                 Ok(Err(Refusal::Later { after, message, lasting })) => (after, message, lasting),
                 Err(_) => (None, "no time is left".into(), false),
             };
@@ -260,87 +249,17 @@ impl<'a> Reporter<'a> {
         }
     }
 
-    /// Reads what the other container wrote since the last time.
-    fn look(&mut self) {
-        let mut complaints = Vec::new();
-        let (progress, checkpointed) = (&mut self.progress, &mut self.checkpointed);
-        let followed = self.tail.read(|said| match said {
-            Said::Anew => (*progress, *checkpointed) = (Progress::default(), 0),
-            Said::Line(line) => progress.line(line),
-            Said::TooLong => progress.damaged(),
-        });
-        complaints.extend(followed.err());
-        if self.device.is_none() {
-            self.device = self.link.read(link::DEVICE).unwrap_or_else(|error| {
-                complaints.push(error);
-                None
-            });
-        }
-        match self.link.read::<Notes>(link::NOTES) {
-            Ok(notes) => self.notes = notes.unwrap_or_default().notes,
-            Err(error) => complaints.push(error),
-        }
-        match self.link.read::<End>(link::END) {
-            Ok(Some(end)) => self.end(end, &mut complaints),
-            Ok(None) => {}
-            Err(error) => complaints.push(error),
-        }
-        if self.phase == Phase::Starting && self.tail.is_there() {
-            self.started.get_or_insert_with(now);
-            self.enter(Phase::Tuning);
-        }
-        let complaint = complaints.first().map(ToString::to_string);
-        if complaint != self.complaint {
-            if let Some(complaint) = &complaint {
-                error!("{complaint}");
-            }
-            self.complaint = complaint;
-        }
-    }
-
-    /// Takes in how `tune` ended. Results that cannot be read are no end: `tune` is not confirmed, and tried again.
-    fn end(&mut self, end: End, complaints: &mut Vec<std::io::Error>) {
-        let phase = Phase::Ended(end);
-        if phase.has_results() && self.results.is_none() {
-            match self.read_results() {
-                Ok(results) => self.results = Some(results),
-                Err(error) => return complaints.push(error),
-            }
-        }
-        self.enter(phase);
-    }
-
-    fn read_results(&self) -> std::io::Result<JobResult> {
-        let path = self.arguments.out.join(RESULTS);
-        let spec = &self.task.spec;
-        let results: Option<JobResult> = read_json(&path, MAX_RESULTS)?;
-        let has_task = |results: &JobResult| {
-            results.tasks.iter().any(|task| task.kernel == spec.kernel && task.problem == spec.problem)
-        };
-        results.filter(has_task).ok_or_else(|| {
-            let reason = format!("{} has no {}/{}", path.display(), spec.kernel, spec.problem);
-            std::io::Error::new(std::io::ErrorKind::InvalidData, reason)
-        })
-    }
-
-    fn enter(&mut self, phase: Phase) {
-        if self.phase != phase {
-            self.phase = phase;
-            self.since = now();
-        }
-    }
-
     /// Makes a new checkpoint if there are new trials, and it is time or the last chance.
     fn make_checkpoint(&mut self, last: bool) {
         let due = self.checkpointed_at.is_none_or(|made| made.elapsed() >= self.pace.checkpoint);
         // A log without trials must not take the place of what an earlier pod found.
-        if !(due || last) || self.progress.total() == 0 || !self.tail.is_there() {
+        if !(due || last) || self.sight.progress.total() == 0 || !self.sight.has_log() {
             return;
         }
-        if self.checkpointed == self.progress.total() && self.checkpoint.is_some() {
+        if self.checkpointed == self.sight.progress.total() && self.checkpoint.is_some() {
             return;
         }
-        match checkpoint::make(&self.progress, MAX_ENCODED) {
+        match checkpoint::make(&self.sight.progress, MAX_ENCODED) {
             Ok(Some(made)) => {
                 debug!(trials = made.trials, bytes = made.encoded.len(), "checkpoint");
                 self.checkpoint = Some((made, self.digest.clone()));
@@ -348,7 +267,7 @@ impl<'a> Reporter<'a> {
             Ok(None) => {}
             Err(error) => error!("no checkpoint can be made: {error}"),
         }
-        self.checkpointed = self.progress.total();
+        self.checkpointed = self.sight.progress.total();
         self.checkpointed_at = Some(Instant::now());
     }
 
@@ -359,38 +278,68 @@ impl<'a> Reporter<'a> {
         if self.written.as_ref() == Some(&status) {
             return Ok(false);
         }
-        self.server.apply(&self.task.uid, &status).await?;
+        self.apply(&status).await?;
         self.written = Some(status);
         self.backoff.reset();
         Ok(true)
     }
 
+    /// Applies a status to the task that this pod is for, however that has changed, and to no other of its name.
+    async fn apply(&mut self, status: &TuneTaskStatus) -> Result<(), Refusal> {
+        for _ in 0..CHANGES {
+            match self.server.apply(&self.task.resource_version, status).await {
+                Ok(version) => {
+                    self.task.resource_version = version;
+                    return Ok(());
+                }
+                Err(Refusal::Changed(_)) => {
+                    let found = self.server.get().await?;
+                    if found.uid != self.task.uid {
+                        return Err(Refusal::Gone(format!(
+                            "another one has its name, with UID {}",
+                            found.uid
+                        )));
+                    }
+                    self.task.resource_version = found.resource_version;
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        let message = format!("the task has changed {CHANGES} times while its status was written");
+        Err(Refusal::Later { after: None, message, lasting: false })
+    }
+
     fn status(&self) -> TuneTaskStatus {
-        let mut notes: Vec<String> = self.restored.iter().chain(&self.notes).cloned().collect();
+        let mut notes: Vec<String> = self.lost.iter().chain(&self.sight.notes).cloned().collect();
         let left_out = self.checkpoint.as_ref().map_or(0, |(checkpoint, _)| checkpoint.left_out);
         if left_out > 0 {
             notes.push(format!(
                 "the checkpoint has no room for {left_out} of the trials: they count, but a later pod may make them again"
             ));
         }
-        if self.progress.unreadable() > 0 {
-            notes.push(format!("{} lines of the trial log cannot be read", self.progress.unreadable()));
+        if self.sight.progress.unreadable() > 0 {
+            notes.push(format!("{} lines of the trial log cannot be read", self.sight.progress.unreadable()));
         }
         status(&Facts {
             generation: self.generation,
             node: &self.arguments.node,
             kernel: &self.task.spec.kernel,
             problem: &self.task.spec.problem,
-            phase: &self.phase,
-            since: &self.since,
+            phase: &self.sight.phase,
+            since: &self.sight.since,
             now: &now(),
-            started: self.started.as_ref(),
-            progress: &self.progress,
-            device: self.device.as_ref(),
-            results: self.results.as_ref(),
+            started: self.sight.started.as_ref(),
+            progress: &self.sight.progress,
+            device: self.sight.device.as_ref(),
+            results: self.sight.results.as_ref(),
             notes: &notes,
             checkpoint: self.checkpoint.as_ref().map(|(checkpoint, digest)| (checkpoint, digest.as_str())),
             earlier: &self.conditions,
+            before: self
+                .task
+                .status
+                .as_ref()
+                .filter(|s| s.checkpoint_digest.as_ref() == Some(&self.task.spec.digest)),
         })
     }
 
@@ -425,12 +374,6 @@ fn complain(message: &str, wait: Duration, lasting: bool) {
     } else {
         warn!("the status is not written, again in {wait:?}: {message}");
     }
-}
-
-/// The time in whole seconds, as the API keeps it.
-fn now() -> Time {
-    let now = Timestamp::now();
-    Time(Timestamp::from_second(now.as_second()).unwrap_or(now))
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ const MAX_ANSWER: usize = 512;
 #[derive(Clone, Debug)]
 pub(super) struct Task {
     pub(super) uid: String,
+    pub(super) resource_version: String,
     pub(super) generation: i64,
     pub(super) spec: TuneTaskSpec,
     /// None where there is none, or none of this form.
@@ -29,6 +30,8 @@ pub(super) struct Task {
 pub(super) enum Refusal {
     /// The task is gone, or another one has its name.
     Gone(String),
+    /// It is not what it was when it was last seen.
+    Changed(String),
     /// The next time may be another.
     Later {
         /// How long the server wants to be left alone.
@@ -83,13 +86,14 @@ impl Server {
         task(object).map_err(|message| Refusal::Later { after: None, message, lasting: true })
     }
 
-    /// Makes the status what is given, whatever others wrote there.
-    pub(super) async fn apply(&self, uid: &str, status: &TuneTaskStatus) -> Result<(), Refusal> {
+    /// Makes the status of the task, as it was last seen, what is given. Returns its new resource version.
+    pub(super) async fn apply(&self, seen: &str, status: &TuneTaskStatus) -> Result<String, Refusal> {
         let object = json!({
             "apiVersion": TuneTask::api_version(&()),
             "kind": TuneTask::kind(&()),
-            // With the UID, the status of a task that was made anew under the same name is not touched.
-            "metadata": {"name": self.name, "namespace": self.namespace, "uid": uid},
+            // Without a version, the status of a task that was made anew under the same name would be overwritten: the
+            // server compares no UID here.
+            "metadata": {"name": self.name, "namespace": self.namespace, "resourceVersion": seen},
             "status": status,
         });
         let parameters = PatchParams::apply(managers::AGENT).force();
@@ -97,7 +101,10 @@ impl Server {
             .request()
             .patch_subresource("status", &self.name, &parameters, &Patch::Apply(object))
             .map_err(Refusal::later)?;
-        self.send(request.map(Body::from)).await.map(drop)
+        let answer = self.send(request.map(Body::from)).await?;
+        let object: Value = serde_json::from_slice(&answer).map_err(Refusal::later)?;
+        // One that cannot be read is taken for a change, the next time.
+        Ok(text(&object, "/metadata/resourceVersion").unwrap_or_else(|| seen.to_owned()))
     }
 
     /// The body of a granted request.
@@ -124,9 +131,10 @@ fn refusal(code: u16, after_seconds: Option<u64>, body: &[u8]) -> Refusal {
     let text = || String::from_utf8_lossy(body).chars().take(MAX_ANSWER).collect();
     let said = status.get("message").and_then(Value::as_str).map_or_else(text, str::to_owned);
     let message = format!("{code}: {said}");
-    // An object of another UID is refused as a conflict or as a change of what cannot be changed.
-    if matches!(code, 404 | 409) || (code == 422 && said.contains("uid")) {
-        return Refusal::Gone(message);
+    match code {
+        404 => return Refusal::Gone(message),
+        409 => return Refusal::Changed(message),
+        _ => {}
     }
     let in_body = || status.pointer("/details/retryAfterSeconds").and_then(Value::as_u64);
     let after = after_seconds.or_else(in_body).map(Duration::from_secs);
@@ -135,15 +143,19 @@ fn refusal(code: u16, after_seconds: Option<u64>, body: &[u8]) -> Refusal {
 
 /// The parts of an object that matter. An error is a sentence.
 fn task(mut object: Value) -> Result<Task, String> {
-    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
-    let uid = text("/metadata/uid").ok_or("the TuneTask has no metadata.uid")?;
+    let uid = text(&object, "/metadata/uid").ok_or("the TuneTask has no metadata.uid")?;
+    let resource_version = text(&object, "/metadata/resourceVersion").ok_or("it has no resourceVersion")?;
     let generation =
         object.pointer("/metadata/generation").and_then(Value::as_i64).ok_or("it has no generation")?;
     let spec = object.get_mut("spec").map(Value::take).unwrap_or_default();
     let spec = serde_json::from_value(spec).map_err(|error| format!("the TuneTask's spec: {error}"))?;
     let status = object.get_mut("status").map(Value::take);
     let status = status.and_then(|status| serde_json::from_value(status).ok());
-    Ok(Task { uid, generation, spec, status })
+    Ok(Task { uid, resource_version, generation, spec, status })
+}
+
+fn text(object: &Value, pointer: &str) -> Option<String> {
+    object.pointer(pointer).and_then(Value::as_str).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -155,15 +167,14 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_task_or_another_of_its_name_is_gone_and_all_else_is_tried_again() {
+    fn a_missing_task_is_gone_a_conflict_is_a_change_and_all_else_is_tried_again() {
         assert!(matches!(refusal(404, None, &body("not found")), Refusal::Gone(_)));
-        assert!(matches!(refusal(409, None, &body("uid mismatch")), Refusal::Gone(_)));
-        assert!(matches!(refusal(422, None, &body("metadata.uid: Invalid value")), Refusal::Gone(_)));
+        assert!(matches!(refusal(409, None, &body("the object has been modified")), Refusal::Changed(_)));
         let of = |code, after| match refusal(code, after, &body("no")) {
             Refusal::Later { after, message, lasting } => {
                 (after.map(|after| after.as_secs()), message, lasting)
             }
-            Refusal::Gone(message) => unreachable!("{message}"),
+            other => unreachable!("{other:?}"),
         };
         assert_eq!(of(429, Some(9)), (Some(9), "429: no".into(), false));
         assert_eq!(of(500, None), (Some(3), "500: no".into(), false));
@@ -178,8 +189,8 @@ mod tests {
     fn a_status_of_another_form_does_not_hide_the_task() {
         let spec = json!({"jobName": "j", "kernel": "k", "problem": "p", "shares": [100], "index": 0,
             "maxTrials": 9, "digest": "d"});
-        let object =
-            json!({"metadata": {"uid": "u", "generation": 2}, "spec": spec, "status": {"trials": "many"}});
+        let object = json!({"metadata": {"uid": "u", "generation": 2, "resourceVersion": "5"}, "spec": spec,
+            "status": {"trials": "many"}});
         let found = task(object.clone()).unwrap();
         assert_eq!((found.generation, found.spec.max_trials, found.status), (2, 9, None));
         let mut broken = object;

@@ -37,6 +37,8 @@ pub(super) struct Facts<'a> {
     /// With the digest that it was made under.
     pub(super) checkpoint: Option<(&'a Checkpoint, &'a str)>,
     pub(super) earlier: &'a [Condition],
+    /// What an earlier pod wrote of the same digest: its quiet winners hold until there are others.
+    pub(super) before: Option<&'a TuneTaskStatus>,
 }
 
 /// The status that says all of that.
@@ -47,6 +49,8 @@ pub(super) fn status(facts: &Facts<'_>) -> TuneTaskStatus {
     });
     let device = result.map(|(job, _)| &job.device).or(facts.device);
     let checkpoint = facts.checkpoint;
+    let before = facts.before;
+    let has_winners = before.is_some_and(|before| before.best.iter().any(|best| best.quiet));
     TuneTaskStatus {
         observed_generation: Some(facts.generation),
         conditions: conditions(facts.phase, facts.generation, facts.earlier, facts.now),
@@ -56,13 +60,14 @@ pub(super) fn status(facts: &Facts<'_>) -> TuneTaskStatus {
         trials: result.map_or_else(|| facts.progress.counts(), |(_, task)| counts(&task.outcomes)),
         best: match result {
             Some((job, task)) => quiet_best(job, task),
+            None if has_winners => before.map(|before| before.best.clone()).unwrap_or_default(),
             None => best_so_far(facts.progress),
         },
         gpu: device.map(gpu),
         node: (!facts.node.is_empty()).then(|| cut(facts.node, 253)),
         size_macros: match result {
             Some((_, task)) => task.size_macros.clone().into_iter().take(MAX_ENTRIES).collect(),
-            None => BTreeMap::new(),
+            None => before.map(|before| before.size_macros.clone()).unwrap_or_default(),
         },
         notes: notes(facts.notes, device),
         noise: None,
@@ -217,6 +222,7 @@ mod tests {
             notes: &[],
             checkpoint: None,
             earlier: &[],
+            before: None,
         }
     }
 
@@ -261,6 +267,16 @@ mod tests {
             failed.completion_time.is_none() && !failed.best[0].quiet,
             "older results are not this run's"
         );
+    }
+
+    #[test]
+    fn winners_of_an_earlier_pod_hold_until_there_are_others() {
+        let (progress, time) = (progress(), Time(jiff::Timestamp::UNIX_EPOCH));
+        let results = results();
+        let done = Phase::Ended(End { version: 1, exit_code: 0, message: String::new() });
+        let before = status(&Facts { results: Some(&results), ..facts(&done, &progress, &time) });
+        let again = status(&Facts { before: Some(&before), ..facts(&Phase::Tuning, &progress, &time) });
+        assert_eq!((again.best, again.size_macros), (before.best, before.size_macros));
     }
 
     #[test]

@@ -220,10 +220,13 @@ impl<'a> Searching<'a> {
             }
         }
         self.spent += batch.len() as u32;
-        if !new.is_empty() {
+        // Where the log was cut within a batch, the search still asks as it did then.
+        let is_another_way = batch.is_empty() || !self.dropped.is_empty();
+        if !new.is_empty() && is_another_way {
             self.recall();
         }
-        for (index, configuration) in new.into_iter().take(self.left() as usize) {
+        let room = (self.left() as usize).saturating_sub(self.known.len());
+        for (index, configuration) in new.into_iter().take(room) {
             batch.push(self.compile(index, configuration)?);
         }
         let any = !batch.is_empty();
@@ -239,7 +242,7 @@ impl<'a> Searching<'a> {
     }
 
     /// Tells the search all that is left of earlier runs' trials. As long as it asks as it did then, they answer it one
-    /// by one, and it comes to the same state; once it asks for something new, it may never ask for them again.
+    /// by one, and it comes to the same state; once it goes another way, it may never ask for them.
     fn recall(&mut self) {
         let mut left: Vec<Trial> = self.known.drain().map(|(_, trial)| trial).collect();
         left.sort_by_key(|trial| trial.trial);

@@ -28,7 +28,6 @@ impl ListType {
 /// configurations, and Kubernetes would call a set or a map in another order unchanged.
 pub(super) const JOB_LISTS: &[(&str, ListType)] = &[
     ("status.conditions", ListType::Map(&["type"])),
-    ("status.results", ListType::Map(&["kernel", "problem", "share", "neighbours"])),
     ("status.totals", ListType::Map(&["share", "neighbours"])),
 ];
 
@@ -62,6 +61,8 @@ impl Rule {
 
 /// The rules of a `TuneJob`.
 pub(super) fn job() -> Vec<Rule> {
+    // Until the job has passed the operator's checks, whatever is wrong may be mended.
+    const FREE: &str = "!has(oldSelf.status) || !has(oldSelf.status.digest)";
     const MAY_CHANGE: &str = "only suspend, parallelism and search.maxTrials may change; make another job";
     let fixed = [
         "shares",
@@ -77,10 +78,16 @@ pub(super) fn job() -> Vec<Rule> {
     ];
     let mut rules: Vec<Rule> = fixed
         .iter()
-        .map(|field| Rule::new("spec", unchanged(field), format!("{field} is immutable: {MAY_CHANGE}")))
+        .map(|field| {
+            let rule = format!("{FREE} || ({})", unchanged(&format!("spec.{field}")));
+            Rule::new("", rule, format!("{field} is immutable: {MAY_CHANGE}"))
+        })
         .collect();
     rules.extend(["strategy", "options", "seed", "stopAfterStale", "target", "start"].iter().map(|field| {
-        Rule::new("spec.search", unchanged(field), format!("search.{field} is immutable: {MAY_CHANGE}"))
+        let there = "has(self.spec.search) == has(oldSelf.spec.search)";
+        let same = unchanged(&format!("spec.search.{field}"));
+        let rule = format!("{FREE} || ({there} && (!has(self.spec.search) || ({same})))");
+        Rule::new("", rule, format!("search.{field} is immutable: {MAY_CHANGE}"))
     }));
     // No rule says "exactly one of values and range": to CEL, a list of values of any type does not exist.
     rules.extend([

@@ -9,8 +9,9 @@ use k8s_openapi::api::batch::v1::{
 use kube::ResourceExt as _;
 
 use super::pod::{self, TUNE};
-use super::{MAX_TRIALS, Scale, Settings, metadata};
+use super::{Scale, Settings, metadata};
 use crate::fetch::Observed;
+use crate::status::batch::MAX_TRIALS;
 use crate::validate::Checked;
 
 /// Labels by which Kueue takes a Job into a queue: they are passed on.

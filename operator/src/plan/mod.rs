@@ -19,8 +19,6 @@ use crate::names;
 use crate::status::{batch as batch_status, tasks};
 use crate::validate::Checked;
 
-/// Annotation of a batch Job: the `maxTrials` that it was made for.
-const MAX_TRIALS: &str = "fractune.dev/max-trials";
 /// Key of the job's file in its `ConfigMap`.
 pub const MANIFEST_KEY: &str = "job.yaml";
 
@@ -45,7 +43,7 @@ pub enum Object {
     /// The job for its pods, or its results.
     ConfigMap(ConfigMap),
     /// A kernel and problem.
-    Task(TuneTask),
+    Task(Box<TuneTask>),
     /// The pods.
     Batch(Box<Job>),
     /// The parts of a batch Job that may change while it lives.
@@ -77,9 +75,6 @@ pub struct Plan {
 /// Plans a job that can be tuned.
 #[must_use]
 pub fn plan(observed: &Observed, checked: &Checked, settings: &Settings) -> Plan {
-    if is_over(observed, checked) {
-        return Plan { clean_up: expired(observed), ..Plan::default() };
-    }
     let mut apply = Vec::new();
     if observed.own_batch().is_none() {
         apply.extend(identity::objects(observed, settings));
@@ -88,7 +83,7 @@ pub fn plan(observed: &Observed, checked: &Checked, settings: &Settings) -> Plan
     if !observed.config_maps.iter().any(|known| known.metadata.name == manifest.metadata.name) {
         apply.push(Object::ConfigMap(manifest));
     }
-    apply.extend(task_objects(observed, checked).into_iter().map(Object::Task));
+    apply.extend(task_objects(observed, checked).into_iter().map(|task| Object::Task(Box::new(task))));
     match observed.own_batch() {
         None => apply.push(Object::Batch(Box::new(batch::new(observed, checked, settings)))),
         Some(batch) if batch_status::is_finished(batch) => {
@@ -99,26 +94,18 @@ pub fn plan(observed: &Observed, checked: &Checked, settings: &Settings) -> Plan
     Plan { apply, ..Plan::default() }
 }
 
+/// Plans a job that is at its end.
+#[must_use]
+pub fn plan_over(observed: &Observed) -> Plan {
+    Plan { clean_up: expired(observed), ..Plan::default() }
+}
+
 /// Plans a job that cannot go on as it is: what runs may still be suspended.
 #[must_use]
 pub fn plan_stalled(observed: &Observed) -> Plan {
     let batch = observed.own_batch().filter(|batch| !batch_status::is_finished(batch));
     let scale = batch.and_then(|batch| batch::scale(observed, batch, observed.tasks.len()));
     Plan { apply: scale.map(Object::Scale).into_iter().collect(), ..Plan::default() }
-}
-
-/// Whether the job is complete as its spec stands, children or not.
-fn is_over(observed: &Observed, checked: &Checked) -> bool {
-    let Some(status) = &observed.job.status else { return false };
-    let trials = status.max_trials == Some(i64::from(observed.job.spec.search.max_trials));
-    let done = status.completion_time.is_some() && trials;
-    done && (observed.tasks.is_empty()
-        || tasks::complete(observed) == checked.tasks.len()
-        || failed(observed))
-}
-
-fn failed(observed: &Observed) -> bool {
-    observed.own_batch().is_some_and(|batch| batch_status::failure(batch).is_some())
 }
 
 /// Whether the job's end lies further back than its TTL, and there is something to delete.
@@ -136,11 +123,15 @@ pub fn time_to_live(observed: &Observed) -> Option<SignedDuration> {
     Some(SignedDuration::from_secs(ttl) - observed.now.duration_since(end.0))
 }
 
-/// Whether a finished batch Job must make way for one that goes on: `maxTrials` was raised since it was made.
+/// Whether a finished batch Job must make way for one that goes on: `maxTrials` was raised since it was made, or its pods
+/// are done and a task is not, as when it was deleted.
 fn goes_on(observed: &Observed, batch: &Job, checked: &Checked) -> bool {
-    let made_for = batch.annotations().get(MAX_TRIALS);
-    let wanted = observed.job.spec.search.max_trials.to_string();
-    made_for != Some(&wanted) && tasks::complete(observed) < checked.tasks.len()
+    /// Reports may reach the cache later than the end of the pods.
+    const PATIENCE: SignedDuration = SignedDuration::from_secs(15);
+    let age = batch_status::completed(batch).map(|end| observed.now.duration_since(end));
+    let left_over = age.is_some_and(|age| age > PATIENCE);
+    let again = left_over || !batch_status::is_current(batch, observed);
+    again && tasks::complete(observed) < checked.tasks.len()
 }
 
 /// The job and its sources, for the pods. It never changes: neither does what the digest covers.

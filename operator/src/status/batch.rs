@@ -2,7 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::{Job, JobCondition};
+use kube::ResourceExt as _;
+
+use crate::fetch::Observed;
+
+/// Annotation of a batch Job: the `maxTrials` that it was made for.
+pub const MAX_TRIALS: &str = "fractune.dev/max-trials";
 
 fn condition<'a>(batch: &'a Job, kind: &str) -> Option<&'a JobCondition> {
     let conditions = batch.status.as_ref()?.conditions.as_ref()?;
@@ -15,11 +22,29 @@ pub fn is_finished(batch: &Job) -> bool {
     condition(batch, "Complete").is_some() || failure(batch).is_some()
 }
 
+/// When all its pods had done their work.
+#[must_use]
+pub fn completed(batch: &Job) -> Option<Timestamp> {
+    condition(batch, "Complete")?.last_transition_time.as_ref().map(|time| time.0)
+}
+
+/// When it failed.
+#[must_use]
+pub fn failed(batch: &Job) -> Option<Timestamp> {
+    condition(batch, "Failed")?.last_transition_time.as_ref().map(|time| time.0)
+}
+
 /// Reason and message of its failure, if it failed.
 #[must_use]
 pub fn failure(batch: &Job) -> Option<(&str, &str)> {
     let failed = condition(batch, "Failed")?;
     Some((failed.reason.as_deref().unwrap_or_default(), failed.message.as_deref().unwrap_or_default()))
+}
+
+/// Whether it was made for the `maxTrials` that the job has now.
+#[must_use]
+pub fn is_current(batch: &Job, observed: &Observed) -> bool {
+    batch.annotations().get(MAX_TRIALS) == Some(&observed.job.spec.search.max_trials.to_string())
 }
 
 /// Whether it is suspended.

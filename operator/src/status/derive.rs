@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fractune_crds::conditions::{COMPLETE, FAILED, RECONCILING, STALLED, SUSPENDED, reason};
-use fractune_crds::{State, TaskCounts, TuneJobStatus};
+use fractune_crds::{State, TaskCounts, TuneJob, TuneJobStatus};
 use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -46,8 +46,7 @@ impl Standing {
 pub fn derive(observed: &Observed, checked: Result<&Checked, &Stalled>) -> Derived {
     let before = observed.job.status.clone().unwrap_or_default();
     let names = checked.map(|checked| checked.tasks.as_slice()).unwrap_or_default();
-    let total =
-        if names.is_empty() { observed.tasks.len().max(before.tasks.total as usize) } else { names.len() };
+    let total: usize = observed.job.spec.kernels.iter().map(|kernel| kernel.problems.len()).sum();
     let standing = match checked {
         Err(stalled) => Standing::new(State::Stalled, stalled.reason, stalled.message.clone()),
         Ok(_) => standing(observed, total),
@@ -68,6 +67,8 @@ pub fn derive(observed: &Observed, checked: Result<&Checked, &Stalled>) -> Deriv
         ..before.clone()
     };
     if ended {
+        // The last pod waits for its end to be confirmed, and goes.
+        status.tasks.active = 0;
         status.completion_time = before.completion_time.clone().or(Some(Time(observed.now)));
     }
     if let Ok(checked) = checked {
@@ -107,13 +108,18 @@ fn counts(observed: &Observed, total: usize) -> TaskCounts {
     }
 }
 
+/// Whether a job's status says that it is at its end, as its spec stands.
+#[must_use]
+pub fn is_over(job: &TuneJob) -> bool {
+    let max_trials = Some(i64::from(job.spec.search.max_trials));
+    job.status.as_ref().is_some_and(|s| s.completion_time.is_some() && s.max_trials == max_trials)
+}
+
 /// Where a job stands that can be tuned.
 fn standing(observed: &Observed, total: usize) -> Standing {
     let done = tasks::complete(observed);
     let before = observed.job.status.as_ref();
-    let max_trials = i64::from(observed.job.spec.search.max_trials);
-    let was_over = before.is_some_and(|s| s.completion_time.is_some() && s.max_trials == Some(max_trials));
-    if observed.tasks.is_empty() && was_over {
+    if is_over(&observed.job) && observed.tasks.is_empty() {
         // Its children were deleted after its end.
         let state = before.and_then(|status| status.state).unwrap_or(State::Complete);
         return match state {
@@ -136,7 +142,16 @@ fn standing(observed: &Observed, total: usize) -> Standing {
             Standing::new(State::Pending, reason::STARTING, what)
         };
     };
-    if let Some((why, message)) = batch::failure(job) {
+    if let Some((why, message)) = batch::failure(job).filter(|_| batch::is_current(job, observed)) {
+        let silent = batch::failed_indexes(job)
+            .into_iter()
+            .any(|index| observed.tasks.get(&index).is_some_and(|task| tasks::failure(task).is_none()));
+        let age = batch::failed(job).map_or(PATIENCE, |end| observed.now.duration_since(end));
+        if silent && age < PATIENCE {
+            // What the task says of its failure is on its way.
+            let standing = Standing::new(State::Running, reason::TUNING, "pods have failed");
+            return Standing { look_again: Some(unsigned(PATIENCE - age)), ..standing };
+        }
         return failed(observed, job, why, message);
     }
     if batch::is_suspended(job) {

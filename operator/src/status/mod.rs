@@ -8,5 +8,8 @@ mod results;
 pub mod tasks;
 mod tuned;
 
-pub use derive::{Derived, derive};
+pub use derive::{Derived, derive, is_over};
 pub use tuned::{DIGEST_ANNOTATION, HEADER_KEY, JSON_KEY, tuned};
+
+#[cfg(test)]
+mod tests;

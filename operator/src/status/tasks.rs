@@ -23,10 +23,11 @@ pub fn is_complete(task: &TuneTask) -> bool {
     current(task, COMPLETE).is_some()
 }
 
-/// Tasks that are done.
+/// Tasks that are done, with as many trials as the job wants now.
 #[must_use]
 pub fn complete(observed: &Observed) -> usize {
-    observed.tasks.values().filter(|task| is_complete(task)).count()
+    let wanted = i64::from(observed.job.spec.search.max_trials);
+    observed.tasks.values().filter(|task| is_complete(task) && task.spec.max_trials == wanted).count()
 }
 
 /// The first task that waits for somebody to change something, and what it says.

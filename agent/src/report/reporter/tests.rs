@@ -8,6 +8,8 @@ use tower_test::mock::{Handle, SendResponse, pair};
 
 use super::super::progress::tests::{HEADER, line, log};
 use super::*;
+use crate::link::End;
+use crate::tune::folder::{RESULTS, TRIALS};
 
 const URL: &str = "/apis/fractune.dev/v1alpha1/namespaces/ns/tunetasks/job-0";
 const SECOND: Duration = Duration::from_secs(1);
@@ -23,13 +25,15 @@ struct Pod {
 
 /// A status that the reporter asks to be stored.
 struct Asked {
+    version: String,
     status: Value,
     answer: SendResponse<Response<Body>>,
 }
 
 impl Asked {
     fn grant(self) -> Value {
-        self.answer.send_response(Response::new(Body::from(b"{}".to_vec())));
+        let object = json!({"metadata": {"resourceVersion": "8"}}).to_string();
+        self.answer.send_response(Response::new(Body::from(object.into_bytes())));
         self.status
     }
 
@@ -67,8 +71,19 @@ impl Pod {
         assert_eq!(request.headers()["content-type"], "application/apply-patch+yaml");
         let body = request.into_body().collect_bytes().await.unwrap();
         let mut object: Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(object["metadata"], json!({"name": "job-0", "namespace": "ns", "uid": "u-1"}));
-        Asked { status: object["status"].take(), answer }
+        assert_eq!(
+            (&object["metadata"]["name"], &object["metadata"]["namespace"]),
+            (&json!("job-0"), &json!("ns"))
+        );
+        assert_eq!(
+            (&object["apiVersion"], &object["kind"]),
+            (&json!(fractune_crds::API_VERSION), &json!("TuneTask"))
+        );
+        Asked {
+            version: object["metadata"]["resourceVersion"].as_str().unwrap().into(),
+            status: object["status"].take(),
+            answer,
+        }
     }
 
     async fn granted(&mut self) -> Value {
@@ -114,16 +129,14 @@ impl Pod {
 }
 
 fn task(status: &Value) -> Value {
-    json!({"metadata": {"uid": "u-1", "generation": 3}, "status": status, "spec": {"jobName": "j", "kernel": "k",
+    json!({"metadata": {"uid": "u-1", "generation": 3, "resourceVersion": "7"}, "status": status, "spec": {"jobName": "j", "kernel": "k",
         "problem": "p", "shares": [50, 100], "index": 0, "maxTrials": 200, "digest": "d-1"}})
 }
 
 /// Runs a reporter beside a script, which is its server and its `tune`. The reporter's exit code.
 async fn play(task: Value, script: impl AsyncFnOnce(&mut Pod)) -> u8 {
     let dir = tempfile::tempdir().unwrap();
-    for folder in ["link", "out"] {
-        std::fs::create_dir(dir.path().join(folder)).unwrap();
-    }
+    std::fs::create_dir(dir.path().join("out")).unwrap();
     let arguments = Arguments {
         ready: false,
         namespace: "ns".into(),
@@ -311,6 +324,30 @@ async fn once_the_task_is_gone_nothing_is_written() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_task_that_has_changed_is_read_again_and_another_of_its_name_is_left_alone() {
+    play(task(&Value::Null), async |pod| {
+        let asked = pod.asked().await;
+        assert_eq!(asked.version, "7");
+        asked.refuse(409, None);
+        pod.task["metadata"] = json!({"uid": "u-1", "generation": 4, "resourceVersion": "11"});
+        pod.answer_get().await;
+        let asked = pod.asked().await;
+        assert_eq!(asked.version, "11");
+        assert_eq!(asked.grant()["observedGeneration"], 3, "this pod was told of no other");
+        pod.write_log(&ok(3));
+        let asked = pod.asked().await;
+        assert_eq!(asked.version, "8", "of the last answer");
+        asked.refuse(409, None);
+        pod.task["metadata"] = json!({"uid": "u-2", "generation": 1, "resourceVersion": "12"});
+        pod.answer_get().await;
+        let silence = tokio::time::timeout(Duration::from_hours(1), pod.handle.next_request()).await;
+        assert!(silence.is_err());
+        pod.stop();
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_last_words_hold_every_trial_and_are_repeated_while_there_is_time() {
     play(task(&Value::Null), async |pod| {
         pod.granted().await;
@@ -347,7 +384,8 @@ async fn a_reporter_that_was_started_again_changes_nothing_of_what_it_told() {
     newer["metadata"]["generation"] = json!(4);
     newer["spec"]["digest"] = json!("d-2");
     play(newer, async |pod| {
-        // The file is there before the answer is: the reporter has not looked yet.
+        // The reporter has not looked yet.
+        std::fs::create_dir(pod.dir.path().join("link")).unwrap();
         let told = Start { version: 1, generation: 3, max_trials: 9, trials: 5, digest: "d-1".into() };
         pod.link.write(link::START, &told).unwrap();
         let first = pod.granted().await;

@@ -6,28 +6,32 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fractune_crds::conditions::{RECONCILING, STALLED, reason};
-use fractune_crds::{State, TuneJob, TuneJobStatus};
+use fractune_crds::{State, TuneJob, TuneJobStatus, managers};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::Action;
+use kube::runtime::reflector::store::WriterDropped;
 use kube::{Client, Resource as _, ResourceExt as _};
+use serde_json::json;
 use tracing::{debug, info, warn};
 
 use crate::apply::{ApplyError, Writer};
 use crate::events::Events;
 use crate::fetch::{Caches, Observed, fetch};
 use crate::metrics::Metrics;
-use crate::plan::{Settings, plan, plan_stalled, time_to_live};
-use crate::status::{self, derive};
+use crate::plan::{Settings, plan, plan_over, plan_stalled, time_to_live};
+use crate::status::{self, derive, is_over};
 use crate::validate::{Stalled, validate};
 
 /// Value of `spec.managedBy` that means this operator, as does none.
 const MANAGER: &str = "fractune.dev/operator";
+/// Field manager of what is said of an object that does not fit its types.
+const INVALID_MANAGER: &str = "fractune.dev/operator-invalid";
 /// A pass that failed is made again after this time, doubled with each further failure of the same job...
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 /// ...up to this.
-const LAST_RETRY: Duration = Duration::from_secs(300);
+const LAST_RETRY: Duration = Duration::from_mins(5);
 /// A job that the API server refuses, or that belongs to somebody else, is looked at again after this time: what stands
 /// in its way is nothing that is watched.
 const REFUSED_RETRY: Duration = Duration::from_secs(30);
@@ -59,6 +63,9 @@ pub enum Error {
     /// A step that writes.
     #[error("writing: {0}")]
     Write(#[from] ApplyError),
+    /// A watch ended.
+    #[error("a watch ended: {0}")]
+    Cache(#[from] WriterDropped),
     /// The check of the job ended in a panic, which is a defect.
     #[error("the check of the job failed: {0}")]
     Check(#[from] tokio::task::JoinError),
@@ -77,13 +84,26 @@ impl Error {
             Self::Read(error) | Self::Write(ApplyError::Api(error)) => of(error),
             Self::Write(ApplyError::NotLeading(_)) => "NotLeading",
             Self::Write(ApplyError::Stalled(_)) => "Stalled",
+            Self::Write(ApplyError::Leftover(_)) => "Leftover",
+            Self::Cache(_) => "Cache",
             Self::Check(_) => "Check",
         }
     }
 
+    /// How long the API server wants to be left alone.
+    fn retry_after(&self) -> Duration {
+        let (Self::Read(kube::Error::Api(status)) | Self::Write(ApplyError::Api(kube::Error::Api(status)))) =
+            self
+        else {
+            return Duration::ZERO;
+        };
+        let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+        Duration::from_secs(u64::from(seconds))
+    }
+
     /// Whether it is part of everyday life, and not worth a warning.
     fn is_ordinary(&self) -> bool {
-        matches!(self.reason(), "Conflict" | "NotLeading")
+        matches!(self.reason(), "Conflict" | "NotLeading" | "Leftover")
     }
 }
 
@@ -109,10 +129,11 @@ pub async fn reconcile(job: Arc<DeserializeGuard<TuneJob>>, context: Arc<Context
 
 /// When to try again after a failure.
 #[must_use]
+#[expect(clippy::needless_pass_by_value, reason = "the controller calls it so")]
 pub fn on_error(job: Arc<DeserializeGuard<TuneJob>>, error: &Error, context: Arc<Context>) -> Action {
     context.metrics.reconcile_errors.with_label_values(&[error.reason()]).inc();
     let (name, namespace) = (job.name_any(), job.namespace().unwrap_or_default());
-    let delay = context.failures.next(&key(&job));
+    let delay = context.failures.next(&key(&job)).max(error.retry_after());
     let again = delay.as_millis();
     if error.is_ordinary() {
         debug!(job = name, namespace, %error, again_ms = again, "a pass was cut short");
@@ -131,7 +152,13 @@ async fn pass(job: Arc<TuneJob>, context: &Context) -> Result<Action, Error> {
     if job.metadata.deletion_timestamp.is_some() || elsewhere {
         return Ok(Action::await_change());
     }
+    // Before the first lists have come a running job looks as if nothing had been made.
+    context.caches.filled().await?;
     let observed = fetch(&context.client, &context.caches, job).await?;
+    if is_over(&observed.job) {
+        // Whatever happens to sources and pods now, it is done.
+        return over(&observed, context).await;
+    }
     // A large space takes seconds to build.
     let check = tokio::task::spawn_blocking(move || {
         let checked = validate(&observed);
@@ -153,6 +180,23 @@ async fn pass(job: Arc<TuneJob>, context: &Context) -> Result<Action, Error> {
     let derived = derive(&observed, checked.as_ref());
     write_status(&observed, &derived.status, context).await?;
     Ok(next(&observed, derived.look_again, checked.as_ref().err()))
+}
+
+/// A pass over a job that is at its end: its results are published, and what it no longer needs is deleted in time.
+async fn over(observed: &Observed, context: &Context) -> Result<Action, Error> {
+    let plan = plan_over(observed);
+    let problems = observed.job.spec.kernels.iter().map(|kernel| kernel.problems.len());
+    // Of tasks that are being deleted only a part is left.
+    if !plan.clean_up && observed.tasks.len() == problems.sum::<usize>() {
+        publish(observed, context).await?;
+    }
+    context.writer.apply(observed, &plan).await?;
+    let job = &observed.job;
+    if let Some(before) = job.status.as_ref().filter(|s| s.observed_generation != job.metadata.generation) {
+        let status = TuneJobStatus { observed_generation: job.metadata.generation, ..before.clone() };
+        write_status(observed, &status, context).await?;
+    }
+    Ok(next(observed, None, None))
 }
 
 /// Publishes the results that there are.
@@ -184,7 +228,7 @@ async fn write_status(observed: &Observed, status: &TuneJobStatus, context: &Con
     let job = &observed.job;
     let namespace = job.namespace().unwrap_or_default();
     let before = job.status.as_ref();
-    if context.writer.status(&namespace, observed.name(), before, status).await? {
+    if context.writer.status(&job.metadata, managers::OPERATOR, before, status).await? {
         let state = status.state.map(|state| format!("{state:?}")).unwrap_or_default();
         info!(
             job = observed.name(),
@@ -226,15 +270,13 @@ async fn undecodable(invalid: &InvalidObject, context: &Context) -> Result<Actio
             .clone()
             .unwrap_or(Time(jiff::Timestamp::UNIX_EPOCH)),
     };
-    let status = TuneJobStatus {
-        observed_generation: metadata.generation,
-        conditions: vec![condition(RECONCILING, "False"), condition(STALLED, "True")],
-        state: Some(State::Stalled),
-        ..TuneJobStatus::default()
-    };
-    let namespace = metadata.namespace.clone().unwrap_or_default();
-    let name = metadata.name.clone().unwrap_or_default();
-    context.writer.status(&namespace, &name, None, &status).await?;
+    // Nothing else of what is known about the job is taken away: hence a manager of its own.
+    let status = json!({
+        "observedGeneration": metadata.generation,
+        "conditions": [condition(RECONCILING, "False"), condition(STALLED, "True")],
+        "state": State::Stalled,
+    });
+    context.writer.status(metadata, INVALID_MANAGER, None, &status).await?;
     Ok(Action::await_change())
 }
 
@@ -265,6 +307,9 @@ fn backoff(failures: u32, random: u64) -> Duration {
     let spread = 0.75 + 0.5 * (random % 1000) as f64 / 1000.0;
     doubled.mul_f64(spread)
 }
+
+#[cfg(test)]
+mod scenarios;
 
 #[cfg(test)]
 mod tests {

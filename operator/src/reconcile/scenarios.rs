@@ -1,0 +1,266 @@
+//! Passes against a scripted API server.
+
+use fractune_crds::TuneTask;
+use k8s_openapi::api::batch::v1::Job;
+use kube::runtime::reflector::{self, store::Writer as Cache};
+use kube::runtime::watcher;
+use serde_json::json;
+
+use super::*;
+use crate::fixture::{job, planned, settings};
+use crate::leadership::Leadership;
+use crate::script::{Answer, Asked, Script, list, refusal};
+
+/// What a pass needs, with caches that a test fills.
+struct Stage {
+    context: Arc<Context>,
+    tasks: Cache<DeserializeGuard<TuneTask>>,
+    jobs: Cache<Job>,
+}
+
+/// The first list has come, and was empty.
+fn filled<K>(cache: &mut Cache<K>)
+where
+    K: kube::runtime::reflector::Lookup + Clone + 'static,
+    K::DynamicType: std::hash::Hash + Eq + Clone,
+{
+    cache.apply_watcher_event(&watcher::Event::Init);
+    cache.apply_watcher_event(&watcher::Event::InitDone);
+}
+
+fn stage(script: &Script, leads: bool) -> Stage {
+    let (task_store, tasks) = reflector::store();
+    let (job_store, jobs) = reflector::store();
+    let (pods, mut pod_writer) = reflector::store();
+    let (config_maps, mut config_map_writer) = reflector::store();
+    let (mut tasks, mut jobs) = (tasks, jobs);
+    filled(&mut tasks);
+    filled(&mut jobs);
+    filled(&mut pod_writer);
+    filled(&mut config_map_writer);
+    let leadership = Leadership::default();
+    leadership.set(leads);
+    let metrics = Metrics::new().unwrap();
+    let client = script.client.clone();
+    let context = Context {
+        caches: Caches { tasks: task_store, jobs: job_store, pods, config_maps },
+        writer: Writer::new(client.clone(), leadership, 1000, 1000, metrics.clone()),
+        settings: settings(),
+        events: Events::new(client.clone(), "test"),
+        metrics,
+        failures: Failures::default(),
+        client,
+    };
+    Stage { context: Arc::new(context), tasks, jobs }
+}
+
+async fn pass_over(stage: &Stage) -> Result<Action, Error> {
+    reconcile(Arc::new(DeserializeGuard(Ok(job(|_| ())))), stage.context.clone()).await
+}
+
+const ALL: [&str; 7] = [
+    "PATCH serviceaccounts/demo-agent",
+    "PATCH rolebindings/demo-agent",
+    "PATCH configmaps/demo-job",
+    "PATCH tunetasks/demo-0",
+    "PATCH tunetasks/demo-1",
+    "PATCH jobs/demo",
+    "PATCH tunejobs/demo/status",
+];
+
+/// Answers one kind of request, the first so many times.
+fn first(
+    times: usize,
+    short: &'static str,
+    answer: Answer,
+) -> impl Fn(&Asked, usize) -> Option<Answer> + Send {
+    move |asked, before| (asked.short() == short && before < times).then(|| answer.clone())
+}
+
+#[tokio::test]
+async fn a_first_pass_applies_everything_in_order_and_the_status_once() {
+    let script = Script::new(|_, _| None);
+    pass_over(&stage(&script, true)).await.unwrap();
+    assert_eq!(script.writes(), ALL);
+    for asked in script.asked().iter().filter(|asked| asked.method == "PATCH") {
+        assert!(asked.uri.contains("fieldManager=fractune.dev%2Foperator"), "{}", asked.uri);
+        assert_eq!(asked.body["metadata"]["name"].as_str().unwrap().split('-').next(), Some("demo"));
+    }
+}
+
+#[tokio::test]
+async fn without_the_lease_nothing_is_written() {
+    let script = Script::new(|_, _| None);
+    let error = pass_over(&stage(&script, false)).await.unwrap_err();
+    assert_eq!(error.reason(), "NotLeading");
+    assert_eq!(script.writes(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_failure_between_two_steps_leaves_no_pods_and_the_next_pass_goes_on() {
+    let failure = refusal(500, "InternalError", "etcd is away");
+    let script = Script::new(first(1, "PATCH tunetasks/demo-1", failure));
+    let mut stage = stage(&script, true);
+    pass_over(&stage).await.unwrap_err();
+    assert_eq!(script.writes(), ALL[..5]);
+    // What was made is seen by the watch.
+    let made = planned(job(|_| ())).tasks[&0].clone();
+    stage.tasks.apply_watcher_event(&watcher::Event::Apply(DeserializeGuard(Ok((*made).clone()))));
+    pass_over(&stage).await.unwrap();
+    let again = script.writes().split_off(5);
+    assert!(!again.contains(&"PATCH tunetasks/demo-0".to_owned()), "{again:?}");
+    assert_eq!(again[again.len() - 3..], ALL[4..]);
+}
+
+#[tokio::test]
+async fn conflicts_throttling_and_lost_connections_are_tried_again_later_and_later() {
+    let answers: [(Answer, &str, bool); 3] = [
+        (refusal(409, "Conflict", "try again"), "Conflict", true),
+        (refusal(429, "TooManyRequests", "slow down"), "TooManyRequests", false),
+        (Answer::Lost, "Connection", false),
+    ];
+    for (answer, reason, ordinary) in answers {
+        let script = Script::new(first(2, "PATCH jobs/demo", answer));
+        let stage = stage(&script, true);
+        let guarded = Arc::new(DeserializeGuard(Ok(job(|_| ()))));
+        for _ in 0..2 {
+            let error = pass_over(&stage).await.unwrap_err();
+            assert_eq!((error.reason(), error.is_ordinary()), (reason, ordinary));
+            let _ = on_error(guarded.clone(), &error, stage.context.clone());
+        }
+        let counted = stage.context.metrics.reconcile_errors.with_label_values(&[reason]).get();
+        assert_eq!(counted, 2);
+        assert_eq!(stage.context.failures.counts.lock().unwrap()["uid-1"], 2);
+        pass_over(&stage).await.unwrap();
+        assert!(stage.context.failures.counts.lock().unwrap().is_empty(), "a success is a fresh start");
+        assert_eq!(script.writes().last().map(String::as_str), Some("PATCH tunejobs/demo/status"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_for_good_stalls_the_job_and_says_why() {
+    let message = "exceeded quota: no-jobs";
+    let script = Script::new(first(9, "PATCH jobs/demo", refusal(403, "Forbidden", message)));
+    let action = pass_over(&stage(&script, true)).await.unwrap();
+    assert_eq!(action, Action::requeue(REFUSED_RETRY));
+    let status = script.asked().pop().filter(|asked| asked.uri.contains("/events"));
+    let asked = script.asked();
+    let status = status.map_or_else(|| asked.last(), |_| asked.get(asked.len() - 2)).unwrap();
+    let conditions = status.body["status"]["conditions"].as_array().unwrap();
+    let stalled = conditions.iter().find(|condition| condition["type"] == "Stalled").unwrap();
+    assert_eq!((&stalled["status"], &stalled["reason"]), (&json!("True"), &json!("Refused")));
+    assert!(stalled["message"].as_str().unwrap().contains(message));
+}
+
+#[tokio::test]
+async fn what_belongs_to_somebody_else_is_not_touched() {
+    let foreign =
+        json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "demo", "uid": "other"}});
+    let script = Script::new(first(9, "GET jobs/demo", Answer::Is(200, foreign)));
+    pass_over(&stage(&script, true)).await.unwrap();
+    let writes = script.writes();
+    assert!(!writes.contains(&"PATCH jobs/demo".to_owned()), "{writes:?}");
+    let asked = script.asked();
+    let status = asked.iter().find(|asked| asked.uri.contains("/status")).unwrap();
+    assert!(status.body.to_string().contains("NameTaken"));
+}
+
+#[tokio::test]
+async fn a_pass_over_what_has_not_changed_writes_nothing() {
+    let script = Script::new(|_, _| None);
+    let mut stage = stage(&script, true);
+    let observed = planned(job(|_| ()));
+    for task in observed.tasks.values() {
+        stage.tasks.apply_watcher_event(&watcher::Event::Apply(DeserializeGuard(Ok((**task).clone()))));
+    }
+    stage.jobs.apply_watcher_event(&watcher::Event::Apply((**observed.batch.as_ref().unwrap()).clone()));
+    // The first pass learns of the ConfigMap by applying it, and writes the status.
+    pass_over(&stage).await.unwrap();
+    let asked = script.asked();
+    let status = &asked.iter().find(|asked| asked.uri.contains("/status")).unwrap().body["status"];
+    let mut known = job(|_| ());
+    known.status = Some(serde_json::from_value(status.clone()).unwrap());
+    let before = script.writes().len();
+    let guarded = Arc::new(DeserializeGuard(Ok(known)));
+    reconcile(guarded, stage.context.clone()).await.unwrap();
+    let after = script.writes().split_off(before);
+    assert!(after.iter().all(|write| write == "PATCH configmaps/demo-job"), "{after:?}");
+}
+
+#[tokio::test]
+async fn an_object_that_does_not_fit_its_types_is_told_so() {
+    let script = Script::new(|_, _| None);
+    let invalid = InvalidObject {
+        error: "missing field `kernels`".into(),
+        metadata: serde_json::from_value(json!({"name": "demo", "namespace": "team", "uid": "uid-1"}))
+            .unwrap(),
+    };
+    reconcile(Arc::new(DeserializeGuard(Err(invalid))), stage(&script, true).context.clone()).await.unwrap();
+    assert_eq!(script.writes(), ["PATCH tunejobs/demo/status"]);
+    assert!(script.asked()[0].body.to_string().contains("missing field"));
+}
+
+#[tokio::test]
+async fn a_watch_that_expired_is_begun_anew_and_nothing_is_missed() {
+    let expired = json!({"type": "ERROR", "object": {
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 410, "reason": "Expired",
+        "message": "too old resource version"
+    }});
+    let script = Script::new(move |asked, before| {
+        let watched = ["TuneJob", "TuneTask", "Job", "Pod", "ConfigMap"];
+        let kind = watched.iter().find(|kind| {
+            let path = asked.uri.split('?').next().unwrap_or_default();
+            path.ends_with(&format!("/{}s", kind.to_lowercase()))
+        })?;
+        let watch = asked.uri.contains("watch=true");
+        match (*kind, watch, before) {
+            // The job was made while nobody watched.
+            ("TuneJob", false, 0) => Some(Answer::Is(200, list(kind, &[]))),
+            ("TuneJob", true, 1) => Some(Answer::Is(200, json!(expired.to_string()))),
+            ("TuneJob", false, _) => {
+                Some(Answer::Is(200, list(kind, &[serde_json::to_value(job(|_| ())).unwrap()])))
+            }
+            (_, false, _) => Some(Answer::Is(200, list(kind, &[]))),
+            (_, true, _) => Some(Answer::Never),
+        }
+    });
+    let arguments = <crate::args::Arguments as clap::Parser>::parse_from([
+        "fractune-operator",
+        "--agent-image",
+        "agent:1",
+        "--namespace",
+        "team",
+    ]);
+    let watches = crate::controller::Watches::new(&script.client, &arguments);
+    let Stage { context, .. } = stage(&script, true);
+    let mut context = Arc::into_inner(context).unwrap();
+    context.caches = watches.caches.clone();
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let running = tokio::spawn(watches.run(Arc::new(context), stopped));
+    let written = async {
+        while !script.writes().contains(&"PATCH tunejobs/demo/status".to_owned()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), written).await.expect("the job was missed");
+    assert_eq!(script.writes()[..7], ALL);
+    drop(stop);
+    tokio::time::timeout(Duration::from_mins(1), running).await.expect("it did not stop").unwrap();
+}
+
+#[tokio::test]
+async fn what_an_earlier_job_of_the_same_name_left_is_deleted_and_awaited() {
+    let owner =
+        json!({"apiVersion": "fractune.dev/v1alpha1", "kind": "TuneJob", "name": "demo", "uid": "earlier"});
+    let left = json!({
+        "apiVersion": "batch/v1", "kind": "Job",
+        "metadata": {"name": "demo", "uid": "left", "ownerReferences": [owner]}
+    });
+    let script = Script::new(first(1, "GET jobs/demo", Answer::Is(200, left)));
+    let stage = stage(&script, true);
+    let error = pass_over(&stage).await.unwrap_err();
+    assert!(error.is_ordinary(), "{error}");
+    assert_eq!(script.writes().last().map(String::as_str), Some("DELETE jobs/demo"));
+    pass_over(&stage).await.unwrap();
+    assert_eq!(script.writes()[script.writes().len() - 2..], ALL[5..]);
+}
