@@ -6,7 +6,7 @@ JOB ?= examples/cpu-sgemm.yaml
 OUT ?= fractune-out/$(basename $(notdir $(JOB)))
 CLI := $(TARGET)/release/kubectl-fractune
 
-.PHONY: help setup build run report test lint crds bench bench-search bench-space \
+.PHONY: help setup build run report test test-cluster test-oldest lint crds bench bench-search bench-space \
         cluster cluster-build clean
 
 help: ## list the targets
@@ -21,8 +21,20 @@ build: setup ## build the release binaries
 run: build ## tune a real kernel on this machine: make run [JOB=examples/cpu-stencil.yaml] [ARGS='--max-trials 50']
 	$(CLI) run $(JOB) --out $(OUT) $(if $(wildcard $(OUT)/job.yaml),--resume) $(ARGS)
 
-test: setup ## run every test
+test: setup cluster-programs ## run every test, also those on a real Kubernetes; without a GPU
 	cargo test --workspace --locked
+
+test-cluster: setup cluster-programs ## run the tests on a real Kubernetes: make test-cluster [TEST=part-of-a-name] [KUBERNETES=oldest] [KILLS=50]
+	$(if $(KUBERNETES),FRACTUNE_KUBERNETES=$(KUBERNETES)) $(if $(KILLS),FRACTUNE_KILLS=$(KILLS)) \
+	  cargo test --workspace --locked --test cluster -- $(TEST)
+
+test-oldest: ## run them on the oldest Kubernetes that is supported
+	@$(MAKE) test-cluster KUBERNETES=oldest
+
+# Where no cluster can run (exit status 69), the tests say that they are skipped, and why.
+.PHONY: cluster-programs
+cluster-programs:
+	@tests/cluster/cluster build $(if $(KUBERNETES),--kubernetes $(KUBERNETES)) || [ $$? = 69 ]
 
 lint: setup ## rustfmt, clippy, stale CRDs, licences and advisories
 	cargo fmt --all --check
