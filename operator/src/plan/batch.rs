@@ -30,15 +30,13 @@ pub(super) fn new(observed: &Observed, checked: &Checked, settings: &Settings) -
     let mut metadata = metadata(observed, observed.base());
     metadata.annotations =
         Some(BTreeMap::from([(MAX_TRIALS.to_owned(), spec.search.max_trials.to_string())]));
-    let queue = queue_labels(observed);
-    let queued = !queue.is_empty();
-    metadata.labels.get_or_insert_default().extend(queue);
+    metadata.labels.get_or_insert_default().extend(queue_labels(observed));
     let spec = JobSpec {
         completion_mode: Some("Indexed".to_owned()),
         completions: Some(tasks),
         parallelism: Some(parallelism(observed, checked.tasks.len())),
         // A queue admits a Job by unsuspending it.
-        suspend: Some(spec.suspend || queued),
+        suspend: Some(spec.suspend || is_queued(observed)),
         backoff_limit_per_index: Some(spec.backoff_limit.unwrap_or(BACKOFF_LIMIT)),
         // One task that cannot be tuned is no reason to give the others up.
         max_failed_indexes: Some(tasks),
@@ -61,7 +59,7 @@ pub(super) fn scale(observed: &Observed, batch: &Job, tasks: usize) -> Option<Sc
         (!suspended).then_some(true)
     } else {
         // Only the queue may let a queued Job run.
-        (suspended && queue_labels(observed).is_empty()).then_some(false)
+        (suspended && !is_queued(observed)).then_some(false)
     };
     let scale = Scale { name: batch.name_any(), parallelism, suspend };
     (scale.parallelism.is_some() || scale.suspend.is_some()).then_some(scale)
@@ -70,6 +68,11 @@ pub(super) fn scale(observed: &Observed, batch: &Job, tasks: usize) -> Option<Sc
 fn parallelism(observed: &Observed, tasks: usize) -> i32 {
     let wanted = i32::try_from(observed.job.spec.parallelism).unwrap_or(i32::MAX);
     wanted.min(i32::try_from(tasks).unwrap_or(i32::MAX)).max(1)
+}
+
+/// Whether a queue decides when the job runs.
+pub(super) fn is_queued(observed: &Observed) -> bool {
+    !queue_labels(observed).is_empty()
 }
 
 fn queue_labels(observed: &Observed) -> BTreeMap<String, String> {

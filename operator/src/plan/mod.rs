@@ -84,11 +84,15 @@ pub fn plan(observed: &Observed, checked: &Checked, settings: &Settings) -> Plan
         apply.push(Object::ConfigMap(manifest));
     }
     apply.extend(task_objects(observed, checked).into_iter().map(|task| Object::Task(Box::new(task))));
+    // A queue would let a Job that it has admitted run again: a stopped job has none.
+    let held = observed.job.spec.suspend && batch::is_queued(observed);
     match observed.own_batch() {
+        None if held => {}
         None => apply.push(Object::Batch(Box::new(batch::new(observed, checked, settings)))),
         Some(batch) if batch_status::is_finished(batch) => {
             return Plan { apply, replace_batch: goes_on(observed, batch, checked), ..Plan::default() };
         }
+        Some(_) if held => return Plan { apply, replace_batch: true, ..Plan::default() },
         Some(batch) => apply.extend(batch::scale(observed, batch, checked.tasks.len()).map(Object::Scale)),
     }
     Plan { apply, ..Plan::default() }

@@ -112,7 +112,11 @@ fn only_a_queue_lets_a_queued_job_run() {
     batch(&mut observed, |batch| batch["spec"]["suspend"] = json!(false));
     assert_eq!(plan_of(&observed), Plan::default(), "and runs once it is admitted");
     observed.job = queued(true).into();
-    assert_eq!(kinds(&plan_of(&observed)), ["Scale"], "but the user may stop it");
+    assert!(plan_of(&observed).replace_batch, "but the user may stop it");
+    observed.batch = None;
+    assert!(!kinds(&plan_of(&observed)).contains(&"Batch"), "and it stays stopped");
+    observed.job = queued(false).into();
+    assert!(kinds(&plan_of(&observed)).contains(&"Batch"), "until it may queue again");
 }
 
 #[test]
