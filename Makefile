@@ -10,7 +10,7 @@ CLI := $(TARGET)/release/kubectl-fractune
         cluster cluster-build clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: ## install what building and tuning need (Debian packages, the Rust toolchain)
 	@scripts/setup
