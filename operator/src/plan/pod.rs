@@ -23,9 +23,9 @@ pub(super) const TUNE: &str = "tune";
 const REPORTER: &str = "reporter";
 /// User and group of every tuning pod: one, so that one MPS server serves them all.
 const USER: i64 = 65532;
-const WORK: &str = "/work";
-const LINK: &str = "/work/link";
-const OUT: &str = "/work/out";
+const WORK: &str = "/var/lib/fractune";
+const LINK: &str = "/var/lib/fractune/link";
+const OUT: &str = "/var/lib/fractune/out";
 const MANIFEST_FOLDER: &str = "/etc/fractune";
 /// Where clients of Kubernetes look for their credential.
 const CREDENTIAL: &str = "/var/run/secrets/kubernetes.io/serviceaccount";

@@ -113,7 +113,8 @@ pub(crate) async fn five_hundred_problems_become_five_hundred_tasks(scope: &Scop
     let mut job = Fixture::new("saxpy", JOB)?.with("/spec/suspend", true);
     let kernel = job.value()["spec"]["kernels"][0].clone();
     for number in 0..5 {
-        let problem = |size: u32| json!({"name": format!("p{size}"), "sizes": {"len": 1000 + size}});
+        let problem =
+            |size: u32| json!({"name": format!("p{size}"), "sizes": {"len": 1000 + size, "rounds": 1}});
         let problems: Vec<_> = (0..100).map(problem).collect();
         let at = format!("/spec/kernels/{number}");
         job = job.with(&at, kernel.clone()).with(&format!("{at}/name"), format!("saxpy{number}"));

@@ -12,7 +12,7 @@ pub(crate) async fn a_job_is_applied_and_complete_and_another_pod_reads_its_resu
     scope: &Scope<'_>,
 ) -> Result<()> {
     let job = Fixture::new("saxpy", "saxpy")?;
-    let large = json!({"name": "large", "sizes": {"len": 20_000}, "weight": 3});
+    let large = json!({"name": "large", "sizes": {"len": 20_000, "rounds": 1}, "weight": 3});
     scope.apply(&job.with("/spec/kernels/0/problems/-", large))?;
     let wait = ["wait", "--namespace", scope.namespace(), "--for=condition=Complete", "tunejob/saxpy"];
     scope.cluster().kubectl(&[&wait[..], &["--timeout=120s"]].concat(), None)?;
