@@ -62,7 +62,7 @@ impl Watches {
             .owns_stream(config_map_changes)
             .watches_stream(pod_changes, move |pod| job_of(&pod, &jobs))
             .watches_stream(sources, move |map: PartialObjectMeta<ConfigMap>| naming(&map, &named_by));
-        Self { caches: Caches { tasks, jobs: batches, pods, config_maps }, controller }
+        Self { caches: Caches::new(tasks, batches, pods, config_maps), controller }
     }
 
     /// The cache of jobs.

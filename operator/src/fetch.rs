@@ -5,13 +5,14 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use fractune_crds::{GROUP, TuneJob, TuneTask, labels};
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
 use kube::core::DeserializeGuard;
-use kube::runtime::reflector::store::WriterDropped;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, Resource, ResourceExt as _};
 
@@ -31,18 +32,33 @@ pub struct Caches {
     pub pods: Store<Pod>,
     /// `ConfigMap`s.
     pub config_maps: Store<ConfigMap>,
+    ready: Shared<BoxFuture<'static, bool>>,
 }
 
 impl Caches {
-    /// Waits until each was filled once.
-    ///
-    /// # Errors
-    /// When a watch has ended, which it does with the operator.
-    pub async fn filled(&self) -> Result<(), WriterDropped> {
-        self.tasks.wait_until_ready().await?;
-        self.jobs.wait_until_ready().await?;
-        self.pods.wait_until_ready().await?;
-        self.config_maps.wait_until_ready().await
+    /// The caches of a set of watches.
+    #[must_use]
+    pub fn new(
+        tasks: Store<DeserializeGuard<TuneTask>>,
+        jobs: Store<Job>,
+        pods: Store<Pod>,
+        config_maps: Store<ConfigMap>,
+    ) -> Self {
+        let stores = (tasks.clone(), jobs.clone(), pods.clone(), config_maps.clone());
+        let ready = async move {
+            let (tasks, jobs, pods, config_maps) = stores;
+            tasks.wait_until_ready().await.is_ok()
+                && jobs.wait_until_ready().await.is_ok()
+                && pods.wait_until_ready().await.is_ok()
+                && config_maps.wait_until_ready().await.is_ok()
+        };
+        Self { tasks, jobs, pods, config_maps, ready: ready.boxed().shared() }
+    }
+
+    /// Waits until each was filled once; false where a watch has ended, which it does with the operator.
+    pub async fn filled(&self) -> bool {
+        // A store wakes the last of those that wait for it alone: hence one that waits, and is shared.
+        self.ready.clone().await
     }
 }
 

@@ -11,7 +11,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::controller::Action;
-use kube::runtime::reflector::store::WriterDropped;
 use kube::{Client, Resource as _, ResourceExt as _};
 use serde_json::json;
 use tracing::{debug, info, warn};
@@ -64,8 +63,8 @@ pub enum Error {
     #[error("writing: {0}")]
     Write(#[from] ApplyError),
     /// A watch ended.
-    #[error("a watch ended: {0}")]
-    Cache(#[from] WriterDropped),
+    #[error("a watch has ended")]
+    Cache,
     /// The check of the job ended in a panic, which is a defect.
     #[error("the check of the job failed: {0}")]
     Check(#[from] tokio::task::JoinError),
@@ -87,7 +86,7 @@ impl Error {
             Self::Write(ApplyError::NotLeading(_)) => "NotLeading",
             Self::Write(ApplyError::Stalled(_)) => "Stalled",
             Self::Write(ApplyError::Leftover(_)) => "Leftover",
-            Self::Cache(_) => "Cache",
+            Self::Cache => "Cache",
             Self::Check(_) => "Check",
         }
     }
@@ -155,7 +154,9 @@ async fn pass(job: Arc<TuneJob>, context: &Context) -> Result<Action, Error> {
         return Ok(Action::await_change());
     }
     // Before the first lists have come a running job looks as if nothing had been made.
-    context.caches.filled().await?;
+    if !context.caches.filled().await {
+        return Err(Error::Cache);
+    }
     let observed = fetch(&context.client, &context.caches, job).await?;
     if is_over(&observed.job) {
         // Whatever happens to sources and pods now, it is done.

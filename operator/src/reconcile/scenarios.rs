@@ -43,7 +43,7 @@ fn stage(script: &Script, leads: bool) -> Stage {
     let metrics = Metrics::new().unwrap();
     let client = script.client.clone();
     let context = Context {
-        caches: Caches { tasks: task_store, jobs: job_store, pods, config_maps },
+        caches: Caches::new(task_store, job_store, pods, config_maps),
         writer: Writer::new(client.clone(), leadership, 1000, 1000, metrics.clone()),
         settings: settings(),
         events: Events::new(client.clone(), "test"),
@@ -262,4 +262,29 @@ async fn what_an_earlier_job_of_the_same_name_left_is_deleted_and_awaited() {
     assert_eq!(script.writes(), ["DELETE jobs/demo"]);
     pass_over(&stage).await.unwrap();
     assert_eq!(script.writes()[1..], ALL);
+}
+
+#[tokio::test]
+async fn every_pass_that_waits_for_full_caches_goes_on_once_they_are() {
+    let (tasks, mut task_writer) = reflector::store();
+    let (jobs, mut job_writer) = reflector::store();
+    let (pods, mut pod_writer) = reflector::store();
+    let (config_maps, mut config_map_writer) = reflector::store();
+    let caches = Caches::new(tasks, jobs, pods, config_maps);
+    let waiting: Vec<_> = (0..8)
+        .map(|_| {
+            let caches = caches.clone();
+            tokio::spawn(async move { caches.filled().await })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    filled(&mut task_writer);
+    tokio::task::yield_now().await;
+    filled(&mut job_writer);
+    filled(&mut pod_writer);
+    filled(&mut config_map_writer);
+    for pass in waiting {
+        let went_on = tokio::time::timeout(Duration::from_mins(1), pass).await.expect("it waits for ever");
+        assert!(went_on.unwrap());
+    }
 }
