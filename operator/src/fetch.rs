@@ -17,6 +17,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, Resource, ResourceExt as _};
 
 use crate::names;
+use crate::status::batch;
 
 /// The Job controller says again that it cannot create pods before this time has passed.
 const REFUSALS_REPEAT: SignedDuration = SignedDuration::from_mins(12);
@@ -125,7 +126,7 @@ pub async fn fetch(client: &Client, caches: &Caches, job: Arc<TuneJob>) -> Resul
     let uid = job.metadata.uid.clone().unwrap_or_default();
     let owned = |meta: &ObjectMeta| meta.owner_references.iter().flatten().any(|owner| owner.uid == uid);
     // Names are derived, so most is looked up and not searched for.
-    let number: usize = job.spec.kernels.iter().map(|kernel| kernel.problems.len()).sum();
+    let number = task_count(&job);
     let task = |index: usize| {
         let known = caches.tasks.get(&ObjectRef::new(&names::task(&base, index)).within(&namespace))?;
         let task = known.0.as_ref().ok().filter(|task| owned(&task.metadata))?;
@@ -176,6 +177,12 @@ async fn sources(client: &Client, namespace: &str, job: &TuneJob) -> Result<Sour
     Ok(sources)
 }
 
+/// Tasks of a job: one for each kernel and problem.
+#[must_use]
+pub fn task_count(job: &TuneJob) -> usize {
+    job.spec.kernels.iter().map(|kernel| kernel.problems.len()).sum()
+}
+
 /// Names of the `ConfigMap`s that a job's sources name.
 pub fn references(job: &TuneJob) -> impl Iterator<Item = &str> {
     job.spec
@@ -188,9 +195,7 @@ pub fn references(job: &TuneJob) -> impl Iterator<Item = &str> {
 /// Whether the batch Job runs, wants pods, and has had none for a while.
 fn wants_pods(observed: &Observed) -> bool {
     let Some(batch) = observed.own_batch() else { return false };
-    let suspended = batch.spec.as_ref().and_then(|spec| spec.suspend).unwrap_or_default();
-    let active = batch.status.as_ref().and_then(|status| status.active).unwrap_or_default();
-    !suspended && active == 0 && !crate::status::batch::is_finished(batch)
+    !batch::is_suspended(batch) && batch::active(batch) == 0 && !batch::is_finished(batch)
 }
 
 /// The latest word of the Job controller on why it could not create pods.

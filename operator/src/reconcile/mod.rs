@@ -17,7 +17,7 @@ use tracing::{debug, info, warn};
 
 use crate::apply::{ApplyError, Writer};
 use crate::events::Events;
-use crate::fetch::{Caches, Observed, fetch};
+use crate::fetch::{Caches, Observed, fetch, task_count};
 use crate::metrics::Metrics;
 use crate::plan::{Settings, plan, plan_over, plan_stalled, time_to_live};
 use crate::status::{self, derive, is_over};
@@ -188,9 +188,8 @@ async fn pass(job: Arc<TuneJob>, context: &Context) -> Result<Action, Error> {
 /// A pass over a job that is at its end: its results are published, and what it no longer needs is deleted in time.
 async fn over(observed: &Observed, context: &Context) -> Result<Action, Error> {
     let plan = plan_over(observed);
-    let problems = observed.job.spec.kernels.iter().map(|kernel| kernel.problems.len());
     // Of tasks that are being deleted only a part is left.
-    if !plan.clean_up && observed.tasks.len() == problems.sum::<usize>() {
+    if !plan.clean_up && observed.tasks.len() == task_count(&observed.job) {
         publish(observed, context).await?;
     }
     context.writer.apply(observed, &plan).await?;

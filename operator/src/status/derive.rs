@@ -10,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::conditions::Conditions;
 use super::{batch, pods, results, tasks};
-use crate::fetch::Observed;
+use crate::fetch::{Observed, task_count};
 use crate::validate::{Checked, Stalled};
 
 /// Failed tasks that a condition tells of; the rest is counted.
@@ -46,7 +46,7 @@ impl Standing {
 pub fn derive(observed: &Observed, checked: Result<&Checked, &Stalled>) -> Derived {
     let before = observed.job.status.clone().unwrap_or_default();
     let names = checked.map(|checked| checked.tasks.as_slice()).unwrap_or_default();
-    let total: usize = observed.job.spec.kernels.iter().map(|kernel| kernel.problems.len()).sum();
+    let total = task_count(&observed.job);
     let standing = match checked {
         Err(stalled) => Standing::new(State::Stalled, stalled.reason, stalled.message.clone()),
         Ok(_) => standing(observed, total),
