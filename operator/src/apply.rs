@@ -96,7 +96,7 @@ impl Writer {
                 Object::Scale(scale) => self.scale(observed, scale).await?,
             }
         }
-        if plan.replace_batch {
+        if plan.delete_batch {
             let finished = observed.own_batch().and_then(|batch| batch.metadata.uid.as_deref());
             self.delete::<Job>(observed, &observed.base(), finished).await?;
         }

@@ -9,7 +9,7 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
 use kube::core::DeserializeGuard;
@@ -85,6 +85,8 @@ pub struct Observed {
     pub pods_refused: Option<String>,
     /// What nodes offer of the resource that pods wait for, in words; none where nothing waits.
     pub offers: Option<String>,
+    /// Whether the namespace is being deleted and waits for a pod that the batch Job holds.
+    pub namespace_ends: bool,
     /// When this was read.
     pub now: Timestamp,
 }
@@ -155,6 +157,7 @@ pub async fn fetch(client: &Client, caches: &Caches, job: Arc<TuneJob>) -> Resul
         sources,
         pods_refused: None,
         offers: None,
+        namespace_ends: false,
         now: Timestamp::now(),
     };
     if wants_pods(&observed) {
@@ -162,6 +165,9 @@ pub async fn fetch(client: &Client, caches: &Caches, job: Arc<TuneJob>) -> Resul
     }
     if waiting(&observed) {
         observed.offers = Some(offers(client).await);
+    }
+    if observed.pods.iter().any(|pod| crate::status::pods::is_held(pod)) {
+        observed.namespace_ends = namespace_ends(client, &namespace).await?;
     }
     Ok(observed)
 }
@@ -217,6 +223,16 @@ async fn refusal(
     let times = events.items.into_iter().filter_map(|event| Some((event.last_timestamp.clone()?.0, event)));
     let latest = times.filter(|(time, _)| *time > past).max_by_key(|(time, _)| *time);
     Ok(latest.and_then(|(_, event)| event.message))
+}
+
+async fn namespace_ends(client: &Client, namespace: &str) -> Result<bool, kube::Error> {
+    let api: Api<Namespace> = Api::all(client.clone());
+    match api.get_metadata_opt(namespace).await {
+        Ok(namespace) => Ok(namespace.is_none_or(|found| found.metadata.deletion_timestamp.is_some())),
+        // An administrator may have taken the right away: jobs go on without it.
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Whether a pod of the job cannot be scheduled.

@@ -60,6 +60,7 @@ pub(crate) fn fresh(job: TuneJob) -> Observed {
         sources: BTreeMap::new(),
         pods_refused: None,
         offers: None,
+        namespace_ends: false,
         now: Timestamp::from_second(NOW).unwrap(),
     }
 }

@@ -66,8 +66,8 @@ pub struct Scale {
 pub struct Plan {
     /// Objects to apply. Pods come last: they find everything else.
     pub apply: Vec<Object>,
-    /// Delete the batch Job, so that the next pass makes another.
-    pub replace_batch: bool,
+    /// Delete the batch Job. Where the job goes on, the next pass makes another.
+    pub delete_batch: bool,
     /// Delete everything but the results: the job was over long enough ago.
     pub clean_up: bool,
 }
@@ -90,9 +90,9 @@ pub fn plan(observed: &Observed, checked: &Checked, settings: &Settings) -> Plan
         None if held => {}
         None => apply.push(Object::Batch(Box::new(batch::new(observed, checked, settings)))),
         Some(batch) if batch_status::is_finished(batch) => {
-            return Plan { apply, replace_batch: goes_on(observed, batch, checked), ..Plan::default() };
+            return Plan { apply, delete_batch: goes_on(observed, batch, checked), ..Plan::default() };
         }
-        Some(_) if held => return Plan { apply, replace_batch: true, ..Plan::default() },
+        Some(_) if held => return Plan { apply, delete_batch: true, ..Plan::default() },
         Some(batch) => apply.extend(batch::scale(observed, batch, checked.tasks.len()).map(Object::Scale)),
     }
     Plan { apply, ..Plan::default() }
@@ -102,6 +102,14 @@ pub fn plan(observed: &Observed, checked: &Checked, settings: &Settings) -> Plan
 #[must_use]
 pub fn plan_over(observed: &Observed) -> Plan {
     Plan { clean_up: expired(observed), ..Plan::default() }
+}
+
+/// Plans a job whose namespace is being deleted. Kubernetes deletes the pods of a namespace first, and the Job controller
+/// lets go of the last pod of an index when it has made its successor (`backoffLimitPerIndex`), which it may not there:
+/// each would wait for the other for ever. Without the Job the pods are let go.
+#[must_use]
+pub fn plan_end_of_namespace() -> Plan {
+    Plan { delete_batch: true, ..Plan::default() }
 }
 
 /// Plans a job that cannot go on as it is: what runs may still be suspended.

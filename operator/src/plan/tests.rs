@@ -112,7 +112,7 @@ fn only_a_queue_lets_a_queued_job_run() {
     batch(&mut observed, |batch| batch["spec"]["suspend"] = json!(false));
     assert_eq!(plan_of(&observed), Plan::default(), "and runs once it is admitted");
     observed.job = queued(true).into();
-    assert!(plan_of(&observed).replace_batch, "but the user may stop it");
+    assert!(plan_of(&observed).delete_batch, "but the user may stop it");
     observed.batch = None;
     assert!(!kinds(&plan_of(&observed)).contains(&"Batch"), "and it stays stopped");
     observed.job = queued(false).into();
@@ -128,7 +128,7 @@ fn raised_trials_make_a_finished_job_go_on() {
     batch(&mut observed, |batch| {
         batch["status"] = json!({"conditions": [{"type": "Complete", "status": "True"}]});
     });
-    assert!(!plan_of(&observed).replace_batch);
+    assert!(!plan_of(&observed).delete_batch);
     let raised = |job: &mut serde_json::Value| job["spec"]["search"] = json!({"maxTrials": 300});
     observed.job = job(raised).into();
     let plan = plan_of(&observed);
@@ -139,7 +139,7 @@ fn raised_trials_make_a_finished_job_go_on() {
         changed.metadata.generation = Some(2);
         *task = changed.into();
     }
-    assert!(plan_of(&observed).replace_batch, "its tasks are no longer complete");
+    assert!(plan_of(&observed).delete_batch, "its tasks are no longer complete");
     observed.batch = None;
     assert!(kinds(&plan_of(&observed)).contains(&"Batch"));
 }

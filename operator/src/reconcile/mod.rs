@@ -19,7 +19,7 @@ use crate::apply::{ApplyError, Writer};
 use crate::events::Events;
 use crate::fetch::{Caches, Observed, fetch, task_count};
 use crate::metrics::Metrics;
-use crate::plan::{Settings, plan, plan_over, plan_stalled, time_to_live};
+use crate::plan::{Settings, plan, plan_end_of_namespace, plan_over, plan_stalled, time_to_live};
 use crate::status::{self, derive, is_over};
 use crate::validate::{Stalled, validate};
 
@@ -158,6 +158,10 @@ async fn pass(job: Arc<TuneJob>, context: &Context) -> Result<Action, Error> {
         return Err(Error::Cache);
     }
     let observed = fetch(&context.client, &context.caches, job).await?;
+    if observed.namespace_ends {
+        context.writer.apply(&observed, &plan_end_of_namespace()).await?;
+        return Ok(Action::await_change());
+    }
     if is_over(&observed.job) {
         // Whatever happens to sources and pods now, it is done.
         return over(&observed, context).await;

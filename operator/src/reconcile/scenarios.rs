@@ -2,6 +2,7 @@
 
 use fractune_crds::TuneTask;
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::reflector::{self, store::Writer as Cache};
 use kube::runtime::watcher;
 use serde_json::json;
@@ -16,6 +17,7 @@ struct Stage {
     context: Arc<Context>,
     tasks: Cache<DeserializeGuard<TuneTask>>,
     jobs: Cache<Job>,
+    pods: Cache<Pod>,
 }
 
 /// The first list has come, and was empty.
@@ -31,19 +33,19 @@ where
 fn stage(script: &Script, leads: bool) -> Stage {
     let (task_store, tasks) = reflector::store();
     let (job_store, jobs) = reflector::store();
-    let (pods, mut pod_writer) = reflector::store();
+    let (pod_store, pods) = reflector::store();
     let (config_maps, mut config_map_writer) = reflector::store();
-    let (mut tasks, mut jobs) = (tasks, jobs);
+    let (mut tasks, mut jobs, mut pods) = (tasks, jobs, pods);
     filled(&mut tasks);
     filled(&mut jobs);
-    filled(&mut pod_writer);
+    filled(&mut pods);
     filled(&mut config_map_writer);
     let leadership = Leadership::default();
     leadership.set(leads);
     let metrics = Metrics::new().unwrap();
     let client = script.client.clone();
     let context = Context {
-        caches: Caches::new(task_store, job_store, pods, config_maps),
+        caches: Caches::new(task_store, job_store, pod_store, config_maps),
         writer: Writer::new(client.clone(), leadership, 1000, 1000, metrics.clone()),
         settings: settings(),
         events: Events::new(client.clone(), "test"),
@@ -51,7 +53,7 @@ fn stage(script: &Script, leads: bool) -> Stage {
         failures: Failures::default(),
         client,
     };
-    Stage { context: Arc::new(context), tasks, jobs }
+    Stage { context: Arc::new(context), tasks, jobs, pods }
 }
 
 async fn pass_over(stage: &Stage) -> Result<Action, Error> {
@@ -245,6 +247,44 @@ async fn a_watch_that_expired_is_begun_anew_and_nothing_is_missed() {
     assert_eq!(script.writes()[..7], ALL);
     drop(stop);
     tokio::time::timeout(Duration::from_mins(1), running).await.expect("it did not stop").unwrap();
+}
+
+#[tokio::test]
+async fn in_a_namespace_that_is_deleted_pods_that_wait_for_successors_are_let_go() {
+    let held: Pod = serde_json::from_value(json!({
+        "metadata": {
+            "name": "demo-0-x", "namespace": "team", "labels": {"fractune.dev/job": "demo"},
+            "finalizers": ["batch.kubernetes.io/job-tracking"], "deletionTimestamp": "2027-01-15T08:00:00Z"
+        },
+        "status": {"phase": "Failed"}
+    }))
+    .unwrap();
+    let mut batch = (*planned(job(|_| ())).batch.unwrap()).clone();
+    batch.metadata.uid = Some("batch".to_owned());
+    for (ends, first_write) in [(true, "DELETE jobs/demo"), (false, "PATCH configmaps/demo-job")] {
+        let there = serde_json::to_value(&batch).unwrap();
+        let script = Script::new(move |asked, _| match asked.short().as_str() {
+            "GET jobs/demo" => Some(Answer::Is(200, there.clone())),
+            // Namespaces are in no namespace, so of their path this is all that is left.
+            "GET " => {
+                let mut metadata = json!({"name": "team"});
+                if ends {
+                    metadata["deletionTimestamp"] = json!("2027-01-15T08:00:00Z");
+                }
+                Some(Answer::Is(
+                    200,
+                    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}),
+                ))
+            }
+            _ => None,
+        });
+        let mut stage = stage(&script, true);
+        stage.jobs.apply_watcher_event(&watcher::Event::Apply(batch.clone()));
+        stage.pods.apply_watcher_event(&watcher::Event::Apply(held.clone()));
+        pass_over(&stage).await.unwrap();
+        assert_eq!(script.writes()[0], first_write);
+        assert!(script.writes().len() == 1 || !ends, "{:?}", script.writes());
+    }
 }
 
 #[tokio::test]

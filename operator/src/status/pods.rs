@@ -27,6 +27,15 @@ pub fn unschedulable(pod: &Pod) -> Option<Unschedulable> {
     waits.then_some(Unschedulable { since, why })
 }
 
+/// Whether a pod is deleted and at its end, and something still holds it: the Job controller does until it has made
+/// the pod that takes its place.
+#[must_use]
+pub fn is_held(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let held = pod.metadata.finalizers.as_ref().is_some_and(|finalizers| !finalizers.is_empty());
+    held && pod.metadata.deletion_timestamp.is_some() && matches!(phase, Some("Failed" | "Succeeded"))
+}
+
 /// Why a container of a pod cannot start, if it is for an image or a configuration.
 #[must_use]
 pub fn cannot_start(pod: &Pod) -> Option<String> {
