@@ -228,11 +228,7 @@ fn running(observed: &Observed, done: usize, total: usize) -> Standing {
     } else {
         Standing::new(State::Pending, reason::STARTING, "pods are starting")
     };
-    let Some(waiting) = waiting else {
-        // Refusals are told by events, which nobody watches.
-        let idle = observed.own_batch().is_some_and(|batch| batch::active(batch) == 0);
-        return Standing { look_again: idle.then_some(Duration::from_secs(5)), ..running };
-    };
+    let Some(waiting) = waiting else { return running };
     let deadline = SignedDuration::from_secs(observed.job.spec.start_deadline_seconds);
     let left = deadline - observed.now.duration_since(waiting.since);
     let offers = observed.offers.as_deref().unwrap_or_default();

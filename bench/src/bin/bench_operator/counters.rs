@@ -15,7 +15,7 @@ pub(crate) struct Total(pub(crate) f64);
 
 impl Total {
     /// How many there were since an earlier reading.
-    pub(crate) fn since(&self, before: &Self) -> f64 {
+    pub(crate) fn since(self, before: Self) -> f64 {
         self.0 - before.0
     }
 }

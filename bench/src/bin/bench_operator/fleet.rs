@@ -33,7 +33,7 @@ pub(crate) struct Place {
 
 impl Fleet {
     /// Makes the namespaces and the definitions.
-    pub(crate) async fn prepare(cluster: &Cluster, jobs: u32, tasks_each: u32) -> Result<Self> {
+    pub(crate) fn prepare(cluster: &Cluster, jobs: u32, tasks_each: u32) -> Result<Self> {
         let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/../crds");
         cluster.kubectl(&["apply", "--server-side", "-f", crds], None)?;
         cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", "-f", crds], None)?;

@@ -67,7 +67,7 @@ async fn main() -> Result<()> {
     for name in ["controller-manager", "scheduler", "kubelet", "containerd"] {
         cluster.tool("stop", &[name])?;
     }
-    let fleet = Fleet::prepare(&cluster, arguments.jobs, arguments.tasks).await?;
+    let fleet = Fleet::prepare(&cluster, arguments.jobs, arguments.tasks)?;
     let mut figures = Vec::new();
 
     let requests = Requests::new(&cluster);
@@ -85,7 +85,7 @@ async fn main() -> Result<()> {
     let minutes = arguments.rest as f64 / 60.0;
     figures.push(Figure {
         what: "requests per minute at rest: the operator's, lease and watches".into(),
-        here: format!("{:.0}", together.since(&alone) / minutes),
+        here: format!("{:.0}", together.since(alone) / minutes),
         target: "leases and watches only",
     });
     let memory = operator.memory()?;
@@ -131,7 +131,7 @@ async fn create(fleet: &Fleet, operator: &Operator, requests: &Requests) -> Resu
     let writes = operator.writes().await?;
     let after = requests.read().await?;
     let tasks = f64::from(fleet.tasks());
-    let asked = after.since(&before) - f64::from(fleet.jobs());
+    let asked = after.since(before) - f64::from(fleet.jobs());
     Ok(vec![
         Figure {
             what: format!("{} TuneJobs, {} TuneTasks: all batch Jobs after (s)", fleet.jobs(), fleet.tasks()),
@@ -207,9 +207,10 @@ async fn quiet(operator: &Operator) -> Result<()> {
 async fn rest(requests: &Requests, seconds: u64) -> Result<counters::Total> {
     let before = requests.read().await?;
     tokio::time::sleep(Duration::from_secs(seconds)).await;
-    Ok(counters::Total(requests.read().await?.since(&before)))
+    Ok(counters::Total(requests.read().await?.since(before)))
 }
 
+#[expect(clippy::print_stdout, reason = "the table is what the program is for")]
 fn print(arguments: &Arguments, figures: &[Figure]) {
     let qps = arguments.qps.map_or_else(|| "its default".to_owned(), |qps| qps.to_string());
     println!("| figure (--qps {qps}; pods are simulated) | here | target |\n|---|---|---|");
