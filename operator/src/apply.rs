@@ -326,6 +326,12 @@ fn refused(kind: &str, name: &str, error: kube::Error) -> ApplyError {
 }
 
 fn is_refusal(status: &Status) -> bool {
-    // A namespace that is being deleted refuses everything, and takes the job with it.
-    matches!(status.code, 400 | 403 | 413 | 422) && !status.message.contains("being terminated")
+    let passing = [
+        // A namespace that is being deleted refuses everything, and takes the job with it.
+        "being terminated",
+        // Who may be an owner is checked by kinds that the API server learns of some seconds after their definition.
+        "cannot find RESTMapping",
+    ];
+    let passes = passing.iter().any(|words| status.message.contains(words));
+    matches!(status.code, 400 | 403 | 413 | 422) && !passes
 }

@@ -157,6 +157,17 @@ async fn what_is_refused_for_good_stalls_the_job_and_says_why() {
 }
 
 #[tokio::test]
+async fn a_definition_that_the_api_server_only_just_learnt_of_is_waited_for() {
+    let message =
+        "cannot set blockOwnerDeletion in this case because cannot find RESTMapping for Kind TuneJob";
+    let script = Script::new(first(1, "PATCH configmaps/demo-job", refusal(403, "Forbidden", message)));
+    let stage = stage(&script, true);
+    pass_over(&stage).await.unwrap_err();
+    assert!(!script.writes().contains(&ALL[6].to_owned()), "no status says that it is refused");
+    pass_over(&stage).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_belongs_to_somebody_else_is_not_touched() {
     let foreign =
         json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "demo", "uid": "other"}});

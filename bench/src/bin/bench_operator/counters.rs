@@ -31,7 +31,7 @@ impl Requests {
         let text = self.client.request_text(request).await?;
         let counted = text
             .lines()
-            .filter(|line| line.starts_with("apiserver_request_total{") && !line.contains("resource=\"\""));
+            .filter(|line| line.starts_with("apiserver_request_total{") && !line.contains(",resource=\"\""));
         Ok(Total(counted.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()))
     }
 }
