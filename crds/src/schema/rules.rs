@@ -140,10 +140,10 @@ fn immutable_spec() -> Rule {
     });
     let unchanged: Vec<(&str, String)> = same.into_iter().chain(same_or_absent).collect();
     let all: Vec<&str> = unchanged.iter().map(|(_, expression)| expression.as_str()).collect();
-    let first: String =
+    let first: Vec<String> =
         unchanged.iter().map(|(field, expression)| format!("!({expression}) ? '{field}' : ")).collect();
     Rule {
-        message_expression: Some(format!("({first}'spec') + ' is immutable: {MAY_CHANGE}'")),
+        message_expression: Some(format!("({}'spec') + ' is immutable: {MAY_CHANGE}'", first.concat())),
         ..Rule::new("", format!("{FREE} || ({})", all.join(" && ")), format!("immutable: {MAY_CHANGE}"))
     }
 }
