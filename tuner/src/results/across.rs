@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     /// A task of which each share has a winner; `times[share][k]` is that of the k-th winner.
-    fn tuned(shares: &[u8], times: &[&[u64]], default: &[u64]) -> TaskResult {
+    fn with_winners(shares: &[u8], times: &[&[u64]], default: &[u64]) -> TaskResult {
         let timed = |trial: usize, time: u64| json!({"trial": trial, "configuration": {"x": trial}, "timeNs": time, "noisePercent": 0.1, "samples": 9});
         let results: Vec<Value> = shares
             .iter()
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn the_knee_is_the_smallest_share_that_loses_less_than_the_bound() {
         // In any order of the shares.
-        let task = tuned(&[100, 25, 50], &[&[100, 0, 0], &[0, 220, 0], &[0, 0, 104]], &[300; 3]);
+        let task = with_winners(&[100, 25, 50], &[&[100, 0, 0], &[0, 220, 0], &[0, 0, 104]], &[300; 3]);
         let knee = task.knee(5.0).unwrap();
         assert_eq!(knee.share, 50);
         assert!((knee.loss - 0.04).abs() < 1e-9);
@@ -124,14 +124,14 @@ mod tests {
 
     #[test]
     fn one_share_has_no_knee_and_needs_no_choice() {
-        let task = tuned(&[50], &[&[100]], &[300]);
+        let task = with_winners(&[50], &[&[100]], &[300]);
         assert_eq!((task.knee(5.0), task.one_for_all()), (None, None));
     }
 
     #[test]
     fn the_choice_for_all_is_the_one_whose_worst_loss_is_least() {
         // The winner of 25 % loses 10 % at 100 %; that of 100 % loses 50 % at 25 %.
-        let task = tuned(&[25, 100], &[&[200, 300], &[110, 100]], &[500, 500]);
+        let task = with_winners(&[25, 100], &[&[200, 300], &[110, 100]], &[500, 500]);
         let choice = task.one_for_all().unwrap();
         assert_eq!((choice.trial, choice.worst_at), (1, 100));
         assert!((choice.worst_loss - 0.1).abs() < 1e-9);
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_default_that_is_nowhere_the_best_may_be_the_choice_for_all() {
-        let task = tuned(&[25, 100], &[&[200, 300], &[150, 100]], &[210, 105]);
+        let task = with_winners(&[25, 100], &[&[200, 300], &[150, 100]], &[210, 105]);
         let choice = task.one_for_all().unwrap();
         assert_eq!(choice.trial, 0);
         assert!((choice.worst_loss - 0.05).abs() < 1e-9);
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_winner_that_failed_elsewhere_is_no_choice_for_all() {
-        let mut task = tuned(&[25, 100], &[&[200, 300], &[110, 100]], &[500, 500]);
+        let mut task = with_winners(&[25, 100], &[&[200, 300], &[110, 100]], &[500, 500]);
         task.shares[1].served[0].time_ns = None;
         assert_eq!(task.one_for_all().unwrap().trial, 2);
     }
