@@ -16,10 +16,14 @@ mod yaml;
 
 pub use booleans::booleans_to_kubectl;
 pub use job::{
-    JobTotal, Neighbours, PodTemplate, State, TaskCounts, TuneJob, TuneJobSpec, TuneJobStatus, TunedResult,
+    AcrossSharesOf, JobTotal, Neighbours, PodTemplate, State, TaskCounts, TuneJob, TuneJobSpec,
+    TuneJobStatus, TunedResult,
 };
 pub use load::{LoadError, Manifest, load, parse};
-pub use task::{BestAtShare, Gpu, TrialCounts, TuneTask, TuneTaskSpec, TuneTaskStatus, UnitsAtShare};
+pub use task::{
+    AcrossShares, BestAtShare, Gpu, Knee, OneForAll, TrialCounts, TuneTask, TuneTaskSpec, TuneTaskStatus,
+    UnitsAtShare,
+};
 pub use validate::validate;
 pub use yaml::MAX_BYTES;
 

@@ -79,6 +79,7 @@ pub fn derive(observed: &Observed, checked: Result<&Checked, &Stalled>) -> Deriv
     if !gone {
         status.trials = results::trials(observed);
         status.results = results::results(observed);
+        status.across = results::across(observed);
         // Without the names there are no weights, and what was said before holds.
         if checked.is_ok() {
             status.totals = results::totals(observed, names);

@@ -42,6 +42,23 @@ fn totals_are_weighted_and_the_speedup_is_of_the_first_share() {
 }
 
 #[test]
+fn what_tasks_say_across_shares_is_told_by_kernel_and_problem() {
+    let mut observed = planned(job(|_| ()));
+    let mut large = done(1, [(50, 100, 100), (100, 80, 90)]);
+    large["across"] = json!({
+        "knee": {"share": 50, "slowdown": "1.03"},
+        "oneForAll": {"trial": 1, "configuration": {"BLOCK": 2}, "worstShare": 100, "worstSlowdown": "1.08"}
+    });
+    report(&mut observed, 0, done(1, [(50, 100, 200), (100, 50, 200)]));
+    report(&mut observed, 1, large);
+    let across = derived(&observed).across;
+    assert_eq!(across.len(), 1);
+    assert_eq!((across[0].kernel.as_str(), across[0].problem.as_str()), ("scale", "large"));
+    assert_eq!(across[0].knee.as_ref().unwrap().share, 50);
+    assert_eq!(across[0].one_for_all.as_ref().unwrap().worst_slowdown, "1.08");
+}
+
+#[test]
 fn a_result_of_an_older_spec_does_not_complete_the_job() {
     let mut observed = planned(job(|_| ()));
     report(&mut observed, 0, done(1, [(50, 100, 200), (100, 50, 200)]));
