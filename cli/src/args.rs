@@ -173,7 +173,7 @@ pub struct Target {
     pub target: Option<PathBuf>,
     /// A `TuneJob`, also where there is a folder of its name.
     #[cfg(feature = "cluster")]
-    #[arg(long, value_name = "NAME", conflicts_with = "target")]
+    #[arg(long, value_name = "NAME", conflicts_with = "target", value_parser = crate::cluster::args::job_name)]
     pub job: Option<String>,
     /// Which cluster.
     #[cfg(feature = "cluster")]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use fractune_tuner::task::is_dns_label;
 use jiff::SignedDuration;
 
 /// Which cluster, and as whom: the flags that kubectl has.
@@ -54,6 +55,7 @@ impl Connection {
 #[derive(Clone, Debug, clap::Args)]
 pub struct Watch {
     /// The `TuneJob`.
+    #[arg(value_parser = job_name)]
     pub job: String,
     /// End with exit code 1 as soon as the job is Stalled, instead of waiting for somebody to mend it.
     #[arg(long)]
@@ -73,6 +75,7 @@ pub struct Watch {
 #[derive(Clone, Debug, clap::Args)]
 pub struct Results {
     /// The `TuneJob`.
+    #[arg(value_parser = job_name)]
     pub job: String,
     /// How to print: a table, or the results' `ConfigMap`'s JSON (also as YAML) or C and CUDA header.
     #[arg(long, short, value_enum, default_value_t = ResultsFormat::Table)]
@@ -99,6 +102,7 @@ pub enum ResultsFormat {
 #[derive(Clone, Debug, clap::Args)]
 pub struct Logs {
     /// The `TuneJob`.
+    #[arg(value_parser = job_name)]
     pub job: String,
     /// Of one task only: its index, as in the name of its `TuneTask`.
     #[arg(long, value_name = "INDEX")]
@@ -121,6 +125,7 @@ pub struct Logs {
 #[derive(Clone, Debug, clap::Args)]
 pub struct Switch {
     /// The `TuneJob`.
+    #[arg(value_parser = job_name)]
     pub job: String,
     /// Return when it is done: no pod runs any more, or the job is under way again.
     #[arg(long)]
@@ -153,6 +158,20 @@ pub enum DoctorFormat {
     Json,
 }
 
+/// `demo`, or as kubectl prints it: `tunejob.fractune.dev/demo`.
+pub(crate) fn job_name(text: &str) -> Result<String, String> {
+    let name = match text.split_once('/') {
+        Some(("tunejob" | "tunejobs" | "tj" | "tunejob.fractune.dev" | "tunejobs.fractune.dev", name)) => {
+            name
+        }
+        _ => text,
+    };
+    if is_dns_label(name) {
+        return Ok(name.to_owned());
+    }
+    Err("a TuneJob's name has lower-case letters, digits and dashes, and at most 63 of them".to_owned())
+}
+
 /// `90s`, `5m`, `1h30m`; a plain number is seconds.
 fn duration(text: &str) -> Result<Duration, String> {
     let parsed = match text.parse::<u32>() {
@@ -166,6 +185,16 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_job_may_be_named_as_kubectl_prints_it() {
+        for text in ["demo", "tunejob/demo", "tunejob.fractune.dev/demo", "tj/demo"] {
+            assert_eq!(job_name(text), Ok("demo".to_owned()));
+        }
+        for wrong in ["", "Demo", "pod/demo", "../demo", "demo?x"] {
+            assert!(job_name(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn times_are_read_as_kubectl_reads_them() {

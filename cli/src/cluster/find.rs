@@ -4,7 +4,7 @@ use fractune_crds::{TuneJob, TuneTask};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::ListParams;
 use kube::core::PartialObjectMeta;
-use kube::{Api, ResourceExt as _};
+use kube::{Api, ResourceExt};
 
 use super::connect::{Session, listed};
 use super::error::ClusterError;
@@ -43,9 +43,9 @@ fn missing(
     here: &[PartialObjectMeta<TuneJob>],
     there: &[PartialObjectMeta<TuneJob>],
 ) -> String {
-    let names: Vec<String> = here.iter().map(|job| job.name_any()).collect();
+    let names: Vec<String> = here.iter().map(ResourceExt::name_any).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let namespaces: Vec<String> = there.iter().filter_map(|job| job.namespace()).collect();
+    let namespaces: Vec<String> = there.iter().filter_map(ResourceExt::namespace).collect();
     let hint = match (namespaces.as_slice(), nearest(name, names.iter().copied())) {
         ([only], _) => format!("there is one in namespace {only}: add -n {only}"),
         ([_, _, ..], _) => {

@@ -316,7 +316,7 @@ mod tests {
     use super::*;
     use crate::cluster::sample;
 
-    fn task(index: i32, problem: &str, status: Value) -> TuneTask {
+    fn task(index: i32, problem: &str, status: &Value) -> TuneTask {
         sample::task(index, problem, status)
     }
 
@@ -340,7 +340,7 @@ mod tests {
     #[test]
     fn a_job_becomes_what_a_local_run_leaves() {
         let (job, planned) = sample::job(&["small"]);
-        let kept = kept(&job, &[task(0, "small", done())], &planned).unwrap();
+        let kept = kept(&job, &[task(0, "small", &done())], &planned).unwrap();
         let result = &kept.result;
         assert_eq!((result.job.as_str(), result.shares.as_slice()), ("demo", &[50, 100][..]));
         let device = &result.device;
@@ -362,11 +362,11 @@ mod tests {
         let (job, planned) = sample::job(&["small", "large"]);
         let mut running = done();
         running["state"] = json!("Running");
-        let tasks = [task(0, "small", done()), task(1, "large", running.clone())];
+        let tasks = [task(0, "small", &done()), task(1, "large", &running)];
         let kept = super::kept(&job, &tasks, &planned).unwrap();
         assert_eq!(kept.result.tasks.len(), 1);
         assert_eq!(kept.notices, ["1 of 2 tasks are not done and left out: k / large"]);
-        let error = super::kept(&job, &[task(0, "small", running)], &planned).unwrap_err();
+        let error = super::kept(&job, &[task(0, "small", &running)], &planned).unwrap_err();
         assert!(error.to_string().contains("no task of demo is done yet"), "{error}");
     }
 
@@ -376,7 +376,7 @@ mod tests {
         let mut damaged = done();
         damaged["checkpoint"] = json!("!");
         damaged["gpu"]["product"] = json!("Xeon");
-        let tasks = [task(0, "small", done()), task(1, "large", damaged)];
+        let tasks = [task(0, "small", &done()), task(1, "large", &damaged)];
         let kept = super::kept(&job, &tasks, &planned).unwrap();
         assert!(kept.notices[0].contains("k / large cannot be read"), "{:?}", kept.notices);
         let notes = &kept.result.device.notes;

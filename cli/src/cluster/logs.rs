@@ -175,7 +175,7 @@ async fn follow(session: &Session, args: &Logs) -> Result<u8, CliError> {
                     let mut parameters = LogParams { follow: true, ..parameters(container) };
                     match broken.remove(&name) {
                         // Some lines may come twice; none is missing.
-                        Some(since) => parameters.since_seconds = Some(since.elapsed().as_secs() as i64 + 1),
+                        Some(since) => parameters.since_seconds = i64::try_from(since.elapsed().as_secs() + 1).ok(),
                         None => parameters.tail_lines = args.tail.map(i64::from),
                     }
                     match session.ask(api.log_stream(&name, &parameters)).await {
@@ -213,7 +213,7 @@ mod tests {
     use super::*;
     use crate::cluster::sample::job_with;
 
-    fn pod(state: Value) -> Pod {
+    fn pod(state: &Value) -> Pod {
         serde_json::from_value(json!({"metadata": {"name": "demo-1-abcde", "labels": {(names::INDEX): "1"}},
             "spec": {"containers": [], "nodeName": "n"},
             "status": {"phase": "Pending",
@@ -226,10 +226,10 @@ mod tests {
 
     #[test]
     fn a_container_that_has_not_started_has_no_log() {
-        let waiting = pod(json!({"waiting": {"reason": "PodInitializing"}}));
+        let waiting = pod(&json!({"waiting": {"reason": "PodInitializing"}}));
         assert!(!has_started(&waiting, TUNE) && has_started(&waiting, REPORTER));
-        assert!(has_started(&pod(json!({"running": {}})), TUNE));
-        assert!(has_started(&pod(json!({"terminated": {"exitCode": 0}})), TUNE));
+        assert!(has_started(&pod(&json!({"running": {}})), TUNE));
+        assert!(has_started(&pod(&json!({"terminated": {"exitCode": 0}})), TUNE));
         assert_eq!((index(&waiting), title(&waiting)), (Some(1), "demo-1-abcde on n, Pending".to_owned()));
     }
 

@@ -7,7 +7,8 @@ const NEAR: f64 = 0.6;
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let likeness = |other: &str| {
         // Half a name is often all that was remembered.
-        let part = !name.is_empty() && (other.contains(name) || name.contains(other));
+        let (short, long) = if name.len() < other.len() { (name, other) } else { (other, name) };
+        let part = short.len() >= 3 && long.contains(short);
         strsim::normalized_damerau_levenshtein(name, other).max(if part { NEAR } else { 0.0 })
     };
     let scored = known.into_iter().map(|other| (likeness(other), other));
@@ -26,6 +27,6 @@ mod tests {
         assert_eq!(nearest("resnet", known), Some("resnet-18-convolutions"));
         assert_eq!(nearest("sgem", known), Some("sgemm"));
         assert_eq!(nearest("stencil", known), None);
-        assert_eq!(nearest("x", []), None);
+        assert_eq!((nearest("x", []), nearest("demo", ["e"])), (None, None));
     }
 }

@@ -101,7 +101,7 @@ pub(crate) fn standing(job: &TuneJob) -> String {
             text,
             ": {} of {} done, {}",
             tasks.succeeded,
-            count(tasks.total.into(), "task"),
+            count(tasks.total, "task"),
             count(status.trials, "trial")
         );
     }

@@ -37,7 +37,7 @@ pub(crate) fn job_with(status: Value) -> TuneJob {
 }
 
 /// A task of it.
-pub(crate) fn task(index: i32, problem: &str, status: Value) -> TuneTask {
+pub(crate) fn task(index: i32, problem: &str, status: &Value) -> TuneTask {
     serde_json::from_value(json!({
         "apiVersion": "fractune.dev/v1alpha1", "kind": "TuneTask",
         "metadata": {"name": format!("demo-{index}"), "namespace": "team", "generation": 1},

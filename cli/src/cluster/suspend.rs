@@ -111,11 +111,9 @@ mod tests {
         let writes = script.writes();
         assert_eq!(writes.len(), 1);
         assert_eq!(writes[0].method, "PATCH");
-        assert!(
-            writes[0].uri.contains("/namespaces/team/tunejobs/demo?&fieldManager=kubectl-fractune"),
-            "{}",
-            writes[0].uri
-        );
+        let uri = &writes[0].uri;
+        assert!(uri.contains("/namespaces/team/tunejobs/demo?"), "{uri}");
+        assert!(uri.contains("fieldManager=kubectl-fractune"), "{uri}");
         assert_eq!(writes[0].body, json!({"spec": {"suspend": true}}));
         let script = server(true);
         assert_eq!(switch(&script.session(), &switched(&["suspend", "demo"]), true).await.unwrap(), 0);

@@ -1,5 +1,6 @@
 //! Words on a terminal.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 /// A time that a person waits: `8 s`, `12 min`, `3 h 20 min`.
@@ -13,8 +14,10 @@ pub(crate) fn wait(time: Duration) -> String {
 }
 
 /// A number of things, in the plural where it is one.
-pub(crate) fn count(number: i64, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+pub(crate) fn count(number: impl Display, what: &str) -> String {
+    let number = number.to_string();
+    let end = if number == "1" { "" } else { "s" };
+    format!("{number} {what}{end}")
 }
 
 /// Text from outside on one line, without anything that would steer the terminal.

@@ -81,14 +81,14 @@ pub(super) fn render(checks: &[Check], width: usize) -> String {
             let _ = writeln!(text, "{:indent$}mend: {fix}", "");
         }
     }
-    let of = |verdict| checks.iter().filter(|check| check.verdict == verdict).count() as i64;
+    let of = |verdict| checks.iter().filter(|check| check.verdict == verdict).count();
     let (warnings, failures) = (of(Verdict::Warn), of(Verdict::Fail));
     let _ = match (warnings, failures) {
-        (0, 0) => writeln!(text, "\n{}, all ok", count(checks.len() as i64, "check")),
+        (0, 0) => writeln!(text, "\n{}, all ok", count(checks.len(), "check")),
         _ => writeln!(
             text,
             "\n{}: {} ok, {}, {}",
-            count(checks.len() as i64, "check"),
+            count(checks.len(), "check"),
             of(Verdict::Ok),
             count(warnings, "warning"),
             count(failures, "failure")

@@ -148,7 +148,7 @@ mod tests {
         let checks = examine(&script.session()).await;
         let failed: Vec<&str> =
             checks.iter().filter(|c| c.verdict == Verdict::Fail).map(|c| c.name.as_str()).collect();
-        assert_eq!(failed, ["definitions", "operator"], "{checks:#?}");
+        assert_eq!(failed, ["definitions", "operator", "namespace"], "{checks:#?}");
         assert!(checks.iter().any(|c| c.fix.as_deref().is_some_and(|fix| fix.starts_with("helm install"))));
     }
 }

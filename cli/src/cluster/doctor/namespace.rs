@@ -1,4 +1,4 @@
-//! Can this namespace take TuneJobs: does it exist, may you make them, is there room?
+//! Can this namespace take `TuneJobs`: does it exist, may you make them, is there room?
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ use super::{ClusterError, Operator, Session};
 const NAMESPACE: &str = "namespace";
 const QUOTAS: &str = "quotas";
 const YOU: &str = "your rights";
-/// What a user does with TuneJobs.
+/// What a user does with `TuneJobs`.
 const VERBS: [&str; 5] = ["get", "list", "watch", "create", "patch"];
 const ENFORCED: &str = "pod-security.kubernetes.io/enforce";
 
@@ -135,7 +135,7 @@ fn judge(quotas: &[ResourceQuota], namespace: &str) -> Check {
     Check::warn(QUOTAS, message, format!("kubectl describe resourcequota --namespace {namespace}"))
 }
 
-/// Whether a TuneJob needs some of a resource.
+/// Whether a `TuneJob` needs some of a resource.
 fn matters(resource: &str) -> bool {
     const NEEDED: [&str; 8] = [
         "pods",
@@ -186,7 +186,7 @@ mod tests {
     use super::super::operator::tests::installed;
     use super::*;
 
-    fn quota(hard: Value, used: Value) -> ResourceQuota {
+    fn quota(hard: &Value, used: &Value) -> ResourceQuota {
         serde_json::from_value(json!({"metadata": {"name": "q"}, "status": {"hard": hard, "used": used}}))
             .unwrap()
     }
@@ -194,14 +194,14 @@ mod tests {
     #[test]
     fn a_full_quota_is_told_with_its_numbers() {
         assert_eq!(judge(&[], "team").verdict, Verdict::Ok);
-        let room = quota(json!({"pods": "4", "memory": "1Gi"}), json!({"pods": "3", "memory": "900Mi"}));
+        let room = quota(&json!({"pods": "4", "memory": "1Gi"}), &json!({"pods": "3", "memory": "900Mi"}));
         assert_eq!(judge(&[room], "team").verdict, Verdict::Ok);
-        let full = quota(json!({"pods": "4", "secrets": "1"}), json!({"pods": "4", "secrets": "1"}));
+        let full = quota(&json!({"pods": "4", "secrets": "1"}), &json!({"pods": "4", "secrets": "1"}));
         let found = judge(&[full], "team");
         assert_eq!(found.verdict, Verdict::Warn);
         assert_eq!(found.message, "no room for another pod in team: pods of q: 4 of 4 used");
-        assert_eq!(judge(&[quota(json!({"pods": "0"}), json!({}))], "team").verdict, Verdict::Warn);
-        let cpus = quota(json!({"requests.cpu": "2"}), json!({"requests.cpu": "2000m"}));
+        assert_eq!(judge(&[quota(&json!({"pods": "0"}), &json!({}))], "team").verdict, Verdict::Warn);
+        let cpus = quota(&json!({"requests.cpu": "2"}), &json!({"requests.cpu": "2000m"}));
         assert_eq!(judge(&[cpus], "team").verdict, Verdict::Warn);
     }
 

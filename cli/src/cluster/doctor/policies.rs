@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 
 use super::check::Check;
 use super::{Operator, PART_OF, Session, all, upgrade};
@@ -40,10 +40,7 @@ fn judge(
         .filter_map(|spec| spec.policy_name.clone())
         .collect();
     let in_force = |end: &str| {
-        policies
-            .iter()
-            .map(|policy| policy.name_any())
-            .any(|name| name.ends_with(end) && denied.contains(&name))
+        policies.iter().map(ResourceExt::name_any).any(|name| name.ends_with(end) && denied.contains(&name))
     };
     let open: Vec<&str> = POLICIES.iter().filter(|(end, _)| !in_force(end)).map(|(_, what)| *what).collect();
     if open.is_empty() {

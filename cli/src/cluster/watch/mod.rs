@@ -102,8 +102,7 @@ fn take(view: &mut View, change: Change, name: &str, place: &str) -> Result<(), 
         Change::Task(Event::Delete(task)) => view.task_gone(&task),
         Change::Task(Event::Init | Event::InitDone) => view.reached(),
         Change::Failed(error) => match meaning(&error, place) {
-            ClusterError::Unreachable { why, .. } => view.away(why),
-            ClusterError::Refused(why) => view.away(why),
+            ClusterError::Unreachable { why, .. } | ClusterError::Refused(why) => view.away(why),
             lasting => return Err(lasting),
         },
     }

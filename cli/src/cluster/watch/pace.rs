@@ -60,8 +60,8 @@ mod tests {
         assert_eq!(pace.per_second(), Some(2.0));
         assert_eq!(pace.time_for(30), Some(at(15)));
         assert_eq!(pace.time_for(0), None);
-        for second in 1..40 {
-            pace.note(at(5 + second * 5), 110 + second as i64 * 50);
+        for (report, trials) in (1..40).zip((160..).step_by(50)) {
+            pace.note(at(5 + report * 5), trials);
         }
         assert!((pace.per_second().unwrap() - 10.0).abs() < 1.0, "{pace:?}");
         pace.note(at(1000), 110 + 39 * 50);

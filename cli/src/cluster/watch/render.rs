@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_running_job_on_a_screen() {
-        let tasks = vec![task(0, "small", status("Complete", 40)), task(1, "large", status("Running", 21))];
+        let tasks = vec![task(0, "small", &status("Complete", 40)), task(1, "large", &status("Running", 21))];
         let view = View::new(job_with(job("Running")), tasks);
         assert_eq!(
             frame(&view, &pace(), SIZE),
@@ -257,7 +257,7 @@ mod tests {
         let name = "a-problem-whose-name-is-as-long-as-names-of-problems-may-ever-be";
         let tasks = (0..500).map(|n| {
             let state = if n % 100 == 7 { "Running" } else { "Complete" };
-            task(n, if n == 7 { name } else { "p" }, status(state, 40))
+            task(n, if n == 7 { name } else { "p" }, &status(state, 40))
         });
         let mut view = View::new(job_with(job("Running")), tasks.collect());
         view.job.spec.shares = vec![10, 25, 50, 75, 100];
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_task_whose_trials_are_made_is_in_its_quiet_rounds() {
-        let view = View::new(job_with(job("Running")), vec![task(0, "small", status("Running", 40))]);
+        let view = View::new(job_with(job("Running")), vec![task(0, "small", &status("Running", 40))]);
         assert!(frame(&view, &pace(), SIZE).join("\n").contains("Quiet rounds"));
     }
 

@@ -98,7 +98,7 @@ fn drawn(before: usize, lines: &[String]) -> String {
         let _ = write!(text, "\x1b[{before}A\r");
     }
     for line in lines {
-        let _ = write!(text, "{line}\x1b[K\n");
+        let _ = writeln!(text, "{line}\x1b[K");
     }
     // What is left of a longer table.
     text.push_str("\x1b[J");
@@ -115,7 +115,7 @@ mod tests {
     fn view(state: &str, trials: i64) -> View {
         let task_status = json!({"observedGeneration": 1, "state": state, "trials": {"total": trials}});
         let status = json!({"observedGeneration": 1, "state": state, "tasks": {"total": 1}});
-        View::new(job_with(status), vec![task(0, "small", task_status)])
+        View::new(job_with(status), vec![task(0, "small", &task_status)])
     }
 
     #[test]

@@ -124,9 +124,9 @@ mod tests {
     #[test]
     fn tasks_are_counted_and_what_is_left_is_known_once_all_are_there() {
         let job = job_with(json!({"tasks": {"total": 2}}));
-        let mut view = View::new(job.clone(), vec![task(0, "small", status("Complete", 30))]);
+        let mut view = View::new(job.clone(), vec![task(0, "small", &status("Complete", 30))]);
         assert_eq!((view.trials(), view.trials_left()), (30, None));
-        view.task(task(1, "large", status("Running", 15)));
+        view.task(task(1, "large", &status("Running", 15)));
         assert_eq!((view.trials(), view.trials_left()), (45, Some(25)));
         assert!(view.tasks.values().all(|task| task.status.as_ref().unwrap().checkpoint.is_none()));
         let mut again = job;
