@@ -48,7 +48,7 @@ const RIGHTS: &[Right] = &[
     right("rbac.authorization.k8s.io", "rolebindings", &["get", "create", "patch", "delete"], Scope::Jobs),
     right("", "pods", &["get", "list", "watch"], Scope::Jobs),
     right("", "namespaces", &["get"], Scope::Jobs),
-    right("", "events", &["get", "list"], Scope::Jobs),
+    right("", "events", &["list", "watch"], Scope::Jobs),
     right("events.k8s.io", "events", &["get", "list", "create", "patch"], Scope::Jobs),
     right("", "nodes", &["list"], Scope::Cluster),
     right("coordination.k8s.io", "leases", &["get", "update", "patch", "create"], Scope::Lease),
