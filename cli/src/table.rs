@@ -145,7 +145,8 @@ pub(crate) fn loss(share: &ShareResult, tuned_at: u8) -> String {
     match (share.loss_with_choice_of(tuned_at), share.served.iter().any(|s| s.tuned_at == tuned_at)) {
         (Some(loss), _) => signed_percent(loss * 100.0),
         (None, true) => "failed".to_owned(),
-        (None, false) => "not timed".to_owned(),
+        // Nothing won there, or it is not kept.
+        (None, false) => "-".to_owned(),
     }
 }
 
@@ -226,7 +227,7 @@ fn totals_table(job: &JobResult) -> Table {
 }
 
 /// A table whose columns from `numbers_from` on are aligned to the right.
-fn new_table(header: &[&str], numbers_from: usize) -> Table {
+pub(crate) fn new_table(header: &[&str], numbers_from: usize) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY);
     table.set_header(header.to_vec());
@@ -236,7 +237,8 @@ fn new_table(header: &[&str], numbers_from: usize) -> Table {
     table
 }
 
-fn push_table(text: &mut String, mut table: Table, width: Option<u16>) {
+/// Adds a table that is at most `width` columns wide; without a width nothing is wrapped.
+pub(crate) fn push_table(text: &mut String, mut table: Table, width: Option<u16>) {
     if let Some(width) = width {
         table.set_content_arrangement(ContentArrangement::Dynamic);
         table.set_width(width);

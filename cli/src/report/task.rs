@@ -1,6 +1,7 @@
 //! What was found for one kernel and problem.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use fractune_tuner::kernel::{Configuration, Value};
 use fractune_tuner::results::{Ended, JobResult, ShareResult, TaskResult};
@@ -59,15 +60,24 @@ fn search_in_words(task: &TaskResult) -> String {
         Ended::Target => "until every share had reached its target",
     };
     let seconds = |ms: u64| duration(ms.saturating_mul(1_000_000));
-    format!(
-        "Weight {}. {} in {}, {why}. {} of {} combinations are valid. Quiet rounds took {}.",
+    let mut text = format!(
+        "Weight {}. {} in {}, {why}. {} of {} combinations are valid.",
         task.weight,
         count(task.trials as usize, "trial"),
         seconds(task.search_ms),
         task.valid,
         task.raw,
-        seconds(task.finals_ms)
-    )
+    );
+    // A cluster does not keep it.
+    if task.finals_ms > 0 {
+        let _ = write!(text, " Quiet rounds took {}.", seconds(task.finals_ms));
+    }
+    text
+}
+
+/// Samples behind the best time, where they are known.
+fn samples(share: &ShareResult) -> String {
+    if share.best.samples > 0 { share.best.samples.to_string() } else { "–".to_owned() }
 }
 
 fn summary(job: &JobResult, task: &TaskResult) -> Markup {
@@ -94,7 +104,7 @@ fn summary(job: &JobResult, task: &TaskResult) -> Markup {
                     td.number { (duration(share.best.time_ns)) }
                     td.number { (speedup(share)) }
                     td.number { "±" (noise(&share.best)) }
-                    td.number { (share.best.samples) }
+                    td.number { (samples(share)) }
                     @for metric in &metrics {
                         td.number { (share.metrics.get(*metric).map_or_else(|| "–".to_owned(), |v| three_digits(*v))) }
                     }
