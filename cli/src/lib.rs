@@ -1,5 +1,6 @@
 //! The kubectl plugin and local runs.
 
+mod across;
 pub mod args;
 #[cfg(feature = "cluster")]
 pub mod cluster;

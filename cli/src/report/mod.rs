@@ -5,6 +5,7 @@
 
 mod axis;
 mod conditions;
+mod curve;
 mod distribution;
 mod effects;
 mod failures;

@@ -8,7 +8,8 @@ use fractune_tuner::results::{Ended, JobResult, ShareResult, TaskResult};
 use fractune_tuner::trial::Trial;
 use maud::{Markup, html};
 
-use super::{ReportError, count, distribution, effects, failures, progress, share_label, svg};
+use super::{ReportError, count, curve, distribution, effects, failures, progress, share_label, svg};
+use crate::across;
 use crate::table::{duration, loss, losses, noise, three_digits, times, within_noise};
 
 /// The section of one task; `index` makes its anchor unique.
@@ -30,11 +31,21 @@ pub(super) fn section(
                 (summary(job, task))
                 (winners(task))
                 @if job.shares.len() > 1 { (matrix(job, task)) }
+                @if let Some(curve) = curve::figure(task)? {
+                    h3 { "Across shares" }
+                    @for sentence in across::sentences(job, task) { p { (capitalised(&sentence)) "." } }
+                    (curve)
+                }
             }
             @if let Some(charts) = charts { (charts) }
             (failures::section(task, trials))
         }
     })
+}
+
+fn capitalised(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 fn charts(job: &JobResult, task: &TaskResult, trials: &[Trial]) -> Result<Markup, ReportError> {
