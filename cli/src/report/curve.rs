@@ -47,7 +47,7 @@ pub(super) fn figure(task: &TaskResult) -> Result<Option<Markup>, ReportError> {
         ul.legend { @for line in &lines {
             li { span.swatch style=(format!("background:{}", svg::css(line.colour))) {} (line.name) }
         } }
-        figure { figcaption { b { "Time against share" } ", quiet" } (chart) }
+        div.charts { figure { figcaption { b { "Time against share" } ", in the quiet rounds" } (chart) } }
     }))
 }
 
