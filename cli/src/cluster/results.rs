@@ -1,5 +1,6 @@
 //! `results`: what a job found.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use comfy_table::{Cell, CellAlignment};
@@ -15,7 +16,7 @@ use super::text::{count, one_line, wait, wrap};
 use super::{Session, find, names};
 use crate::commands::{print, print_error, terminal_width};
 use crate::error::CliError;
-use crate::table::{duration, new_table, push_table};
+use crate::table::{duration, new_table, push_table, three_digits};
 
 /// Columns of a message where nothing says how wide the terminal is.
 const WIDTH: u16 = 100;
@@ -153,13 +154,19 @@ fn condition(share: u8, neighbours: Neighbours) -> String {
 fn winners(job: &TuneJob, results: &[TunedResult]) -> comfy_table::Table {
     let full = job.spec.shares.iter().max().copied().unwrap_or(100);
     let several = job.spec.shares.len() > 1;
-    let metrics: Vec<&String> = results.first().map(|r| r.metrics.keys().collect()).unwrap_or_default();
+    let metrics: BTreeSet<&String> = results.iter().flat_map(|result| result.metrics.keys()).collect();
     let of_full = format!("Over {full} %'s");
     let mut header = vec!["Kernel", "Problem", "Share", "Best", "Speedup"];
     header.extend(several.then_some(of_full.as_str()));
-    header.extend(metrics.iter().map(|name| name.as_str()));
-    header.push("Configuration");
+    header.extend(match metrics.iter().collect::<Vec<_>>().as_slice() {
+        [] => None,
+        [only] => Some(only.as_str()),
+        _ => Some("Metrics"),
+    });
     let mut table = new_table(&header, 2);
+    let mut names: Vec<Cell> = header.iter().map(Cell::new).collect();
+    names.push(Cell::new("Configuration").set_alignment(CellAlignment::Left));
+    table.set_header(names);
     let mut before = ("", "");
     for result in results {
         let names = (result.kernel.as_str(), result.problem.as_str());
@@ -182,13 +189,23 @@ fn winners(job: &TuneJob, results: &[TunedResult]) -> comfy_table::Table {
                 ratio(&result.speedup_over_full_gpu_choice)
             }));
         }
-        row.extend(
-            metrics.iter().map(|name| Cell::new(result.metrics.get(*name).map_or("-", String::as_str))),
-        );
+        if !metrics.is_empty() {
+            row.push(Cell::new(of_result(result, metrics.len() > 1)));
+        }
         row.push(Cell::new(one_line(&result.configuration.to_string())).set_alignment(CellAlignment::Left));
         table.add_row(row);
     }
     table
+}
+
+/// The metrics of a result, with their names where there are several in the table.
+fn of_result(result: &TunedResult, named: bool) -> String {
+    let metric = |(name, value): (&String, &String)| {
+        let value = value.parse().map_or_else(|_| value.clone(), three_digits);
+        if named { format!("{name} {value}") } else { value }
+    };
+    let lines: Vec<String> = result.metrics.iter().map(metric).collect();
+    if lines.is_empty() { "-".to_owned() } else { lines.join("\n") }
 }
 
 fn totals(status: &TuneJobStatus) -> comfy_table::Table {
