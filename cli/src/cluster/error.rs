@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     fn answer(code: u16, message: &str, name: &str) -> ClusterError {
-        let details = kube::core::response::StatusDetails { name: name.to_owned(), ..Default::default() };
+        let details = serde_json::from_value(serde_json::json!({"name": name})).unwrap();
         let status = Status::failure(message, "").with_code(code).with_details(details);
         ClusterError::answer(&status, "https://h:1 (context a)")
     }

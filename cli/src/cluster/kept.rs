@@ -351,7 +351,7 @@ mod tests {
         let half = &found.shares[0];
         assert_eq!(half.speedup(), Some(900.0 / 700.0));
         assert_eq!(half.loss_with_choice_of(100), Some(750.0 / 700.0 - 1.0));
-        assert_eq!(half.metrics["gflops"], 1.5);
+        assert!((half.metrics["gflops"] - 1.5).abs() < 1e-9);
         assert_eq!(kept.trials[0].len(), 2);
         assert!(kept.notices.is_empty(), "{:?}", kept.notices);
         assert!(kept.ended[0].is_some());

@@ -1,5 +1,6 @@
 //! `results`: what a job found.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use comfy_table::{Cell, CellAlignment};
@@ -15,7 +16,7 @@ use super::text::{count, one_line, wait, wrap};
 use super::{Session, find, names};
 use crate::commands::{print, print_error, terminal_width};
 use crate::error::CliError;
-use crate::table::{duration, new_table, push_table};
+use crate::table::{duration, new_table, push_table, three_digits};
 
 /// Columns of a message where nothing says how wide the terminal is.
 const WIDTH: u16 = 100;
@@ -134,7 +135,7 @@ pub(crate) fn table(job: &TuneJob, width: Option<u16>) -> String {
         text.push_str("\nnot complete: these are the results so far\n");
     }
     text.push('\n');
-    push_table(&mut text, winners(job, &status.results), width);
+    push_table(&mut text, winners(job, &status.results, width), width);
     if !status.totals.is_empty() {
         text.push_str("\nTotals by weight\n");
         push_table(&mut text, totals(&status), width);
@@ -150,16 +151,15 @@ fn condition(share: u8, neighbours: Neighbours) -> String {
     }
 }
 
-fn winners(job: &TuneJob, results: &[TunedResult]) -> comfy_table::Table {
+fn winners(job: &TuneJob, results: &[TunedResult], width: Option<u16>) -> comfy_table::Table {
     let full = job.spec.shares.iter().max().copied().unwrap_or(100);
     let several = job.spec.shares.len() > 1;
-    let metrics: Vec<&String> = results.first().map(|r| r.metrics.keys().collect()).unwrap_or_default();
+    let metrics: BTreeSet<&String> = results.iter().flat_map(|result| result.metrics.keys()).collect();
     let of_full = format!("Over {full} %'s");
-    let mut header = vec!["Kernel", "Problem", "Share", "Best", "Speedup"];
-    header.extend(several.then_some(of_full.as_str()));
-    header.extend(metrics.iter().map(|name| name.as_str()));
-    header.push("Configuration");
-    let mut table = new_table(&header, 2);
+    let mut rows = vec![["Kernel", "Problem", "Share", "Best", "Speedup"].map(str::to_owned).to_vec()];
+    if let Some(header) = rows.first_mut() {
+        header.extend(several.then_some(of_full));
+    }
     let mut before = ("", "");
     for result in results {
         let names = (result.kernel.as_str(), result.problem.as_str());
@@ -167,28 +167,53 @@ fn winners(job: &TuneJob, results: &[TunedResult]) -> comfy_table::Table {
         before = names;
         let ratio =
             |ratio: &Option<String>| ratio.as_ref().map_or("-".to_owned(), |ratio| format!("{ratio}x"));
+        let of_full =
+            if result.share == full { String::new() } else { ratio(&result.speedup_over_full_gpu_choice) };
         let mut row = vec![
-            Cell::new(kernel),
-            Cell::new(problem),
-            Cell::new(condition(result.share, result.neighbours)),
-            Cell::new(duration(result.time_ns.unsigned_abs())),
-            Cell::new(ratio(&result.speedup_over_default)),
+            kernel.to_owned(),
+            problem.to_owned(),
+            condition(result.share, result.neighbours),
+            duration(result.time_ns.unsigned_abs()),
+            ratio(&result.speedup_over_default),
         ];
-        if several {
-            let own = result.share == full;
-            row.push(Cell::new(if own {
-                String::new()
-            } else {
-                ratio(&result.speedup_over_full_gpu_choice)
-            }));
-        }
-        row.extend(
-            metrics.iter().map(|name| Cell::new(result.metrics.get(*name).map_or("-", String::as_str))),
-        );
-        row.push(Cell::new(one_line(&result.configuration.to_string())).set_alignment(CellAlignment::Left));
-        table.add_row(row);
+        row.extend(several.then_some(of_full));
+        rows.push(row);
+    }
+    let last = if metrics.is_empty() { "Configuration" } else { "Configuration, metrics" };
+    let room = width.map(|width| room(&rows, width.into()).max(last.len()));
+    let mut rows = rows.into_iter();
+    let header: Vec<String> = rows.next().unwrap_or_default();
+    let mut table = new_table(&header.iter().map(String::as_str).chain([last]).collect::<Vec<_>>(), 2);
+    let mut names: Vec<Cell> = header.iter().map(Cell::new).collect();
+    names.push(Cell::new(last).set_alignment(CellAlignment::Left));
+    table.set_header(names);
+    for (row, result) in rows.zip(results) {
+        let configuration = one_line(&result.configuration.to_string());
+        let mut lines = room.map_or_else(|| vec![configuration.clone()], |room| wrap(&configuration, room));
+        lines.extend(result.metrics.iter().map(metric));
+        let mut cells: Vec<Cell> = row.into_iter().map(Cell::new).collect();
+        cells.push(Cell::new(lines.join("\n")).set_alignment(CellAlignment::Left));
+        table.add_row(cells);
     }
     table
+}
+
+/// Columns that are left beside these cells.
+fn room(rows: &[Vec<String>], width: usize) -> usize {
+    /// What the table puts around a cell.
+    const PADDING: usize = 3;
+    let columns = rows.first().map_or(0, Vec::len);
+    let widest = |column: usize| {
+        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let taken: usize = (0..columns).map(|column| widest(column) + PADDING).sum();
+    width.saturating_sub(taken + PADDING)
+}
+
+/// `gflops 20.6`.
+fn metric((name, value): (&String, &String)) -> String {
+    let value = value.parse().map_or_else(|_| value.clone(), three_digits);
+    one_line(&format!("{name} {value}"))
 }
 
 fn totals(status: &TuneJobStatus) -> comfy_table::Table {

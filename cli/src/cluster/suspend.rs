@@ -15,6 +15,8 @@ use super::{MANAGER, Session, find};
 use crate::commands::print;
 use crate::error::CliError;
 
+/// Label by which a job is in a queue. Without one it is not held for long, whatever its status says meanwhile.
+const QUEUE: &str = "kueue.x-k8s.io/queue-name";
 /// How often is asked whether it is done.
 const POLL: Duration = Duration::from_millis(500);
 
@@ -72,7 +74,9 @@ fn arrived(job: &TuneJob, suspend: bool) -> Option<String> {
         matches!(state, State::Suspended | State::Stalled) && status.tasks.active == 0
     } else {
         // A queue may hold it; that is not this command's to change.
-        let queued = reason(status).is_some_and(|c| c.reason == fractune_crds::conditions::reason::QUEUED);
+        let has_queue = job.metadata.labels.iter().flatten().any(|(key, _)| key == QUEUE);
+        let queued = has_queue
+            && reason(status).is_some_and(|c| c.reason == fractune_crds::conditions::reason::QUEUED);
         matches!(state, State::Running | State::Stalled) || state == State::Suspended && queued
     };
     let why = reason(status).map_or(String::new(), |c| format!("; {}: {}", c.reason, c.message));
@@ -140,6 +144,9 @@ mod tests {
         let mut queued = status("Suspended", 0, 1);
         queued["conditions"] = json!([{"type": "Suspended", "status": "True", "reason": "Queued", "message": "waits",
             "lastTransitionTime": "2026-11-22T10:00:00Z"}]);
-        assert!(of(queued, false).unwrap().contains("Queued: waits"));
+        assert_eq!(of(queued.clone(), false), None, "it only looks like that for a moment");
+        let mut job = job_with(queued);
+        job.metadata.labels = Some([(QUEUE.to_owned(), "gpus".to_owned())].into());
+        assert!(arrived(&job, false).unwrap().contains("Queued: waits"));
     }
 }

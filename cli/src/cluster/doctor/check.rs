@@ -34,20 +34,20 @@ pub(super) struct Check {
 }
 
 impl Check {
-    fn new(name: &str, verdict: Verdict, message: String, fix: Option<String>) -> Self {
-        Self { name: name.to_owned(), verdict, message: one_line(&message), fix }
+    fn new(name: &str, verdict: Verdict, message: &str, fix: Option<String>) -> Self {
+        Self { name: name.to_owned(), verdict, message: one_line(message), fix }
     }
 
     pub(super) fn ok(name: &str, message: impl Into<String>) -> Self {
-        Self::new(name, Verdict::Ok, message.into(), None)
+        Self::new(name, Verdict::Ok, &message.into(), None)
     }
 
     pub(super) fn warn(name: &str, message: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self::new(name, Verdict::Warn, message.into(), Some(fix.into()))
+        Self::new(name, Verdict::Warn, &message.into(), Some(fix.into()))
     }
 
     pub(super) fn fail(name: &str, message: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self::new(name, Verdict::Fail, message.into(), Some(fix.into()))
+        Self::new(name, Verdict::Fail, &message.into(), Some(fix.into()))
     }
 
     /// What could not be looked at. That alone is no failure of the installation.

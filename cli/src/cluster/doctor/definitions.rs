@@ -1,7 +1,7 @@
 //! Are the definitions there, and are they those of this version?
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::Api;
+use kube::{Api, ResourceExt as _};
 use serde_json::Value;
 
 use super::check::Check;
@@ -10,9 +10,16 @@ use crate::cluster::connect::listed;
 use crate::cluster::error::INSTALL;
 
 const NAME: &str = "definitions";
-/// Brings definitions that helm made up to date.
-const UPGRADE: &str =
-    "helm upgrade fractune charts/fractune --namespace fractune --reuse-values --set crds.install=true";
+/// The command that brings a definition up to date: that of the release that made it, where one did.
+fn upgrade(definition: &CustomResourceDefinition) -> String {
+    let of_helm = |key: &str| definition.annotations().get(&format!("meta.helm.sh/release-{key}")).cloned();
+    match (of_helm("name"), of_helm("namespace")) {
+        (Some(release), Some(namespace)) => {
+            format!("helm upgrade {release} charts/fractune --namespace {namespace} --reuse-values")
+        }
+        _ => "kubectl apply --server-side --force-conflicts -f charts/fractune/files/crds".to_owned(),
+    }
+}
 
 /// The findings, and whether jobs can be asked for.
 pub(super) async fn check(session: &Session) -> (Vec<Check>, bool) {
@@ -68,9 +75,11 @@ fn compare(name: &str, ours: &Value, theirs: &CustomResourceDefinition) -> Vec<C
     let version = "v1alpha1";
     let schema = theirs.spec.versions.iter().find(|v| v.name == version && v.served).map(|v| &v.schema);
     let Some(schema) = schema else {
-        checks.push(Check::fail(NAME, format!("{name} is not served as {version}"), UPGRADE));
+        checks.push(Check::fail(NAME, format!("{name} is not served as {version}"), upgrade(theirs)));
+
         return checks;
     };
+    let fix = upgrade(theirs);
     let theirs = serde_json::to_value(schema).unwrap_or_default();
     // Read as theirs was, so that both are written alike.
     let ours = serde_json::from_value::<CustomResourceDefinition>(ours.clone()).ok();
@@ -78,12 +87,12 @@ fn compare(name: &str, ours: &Value, theirs: &CustomResourceDefinition) -> Vec<C
         .and_then(|ours| serde_json::to_value(&ours.spec.versions.first()?.schema).ok())
         .unwrap_or_default();
     if ours != theirs {
-        checks.push(difference(name, &fields(&ours), &fields(&theirs)));
+        checks.push(difference(name, &fields(&ours), &fields(&theirs), &fix));
     }
     checks
 }
 
-fn difference(name: &str, ours: &[String], theirs: &[String]) -> Check {
+fn difference(name: &str, ours: &[String], theirs: &[String], fix: &str) -> Check {
     let lacking = |all: &[String], of: &[String]| -> Vec<String> {
         // A field below another that is missing as well needs no word.
         let missing: Vec<&String> = all.iter().filter(|field| !of.contains(field)).collect();
@@ -101,7 +110,7 @@ fn difference(name: &str, ours: &[String], theirs: &[String]) -> Check {
         ([], []) => Check::warn(
             NAME,
             format!("{name} has other bounds or rules than version {version} gives it"),
-            UPGRADE,
+            fix,
         ),
         ([], newer) => Check::warn(
             NAME,
@@ -114,7 +123,7 @@ fn difference(name: &str, ours: &[String], theirs: &[String]) -> Check {
         (older, _) => Check::fail(
             NAME,
             format!("{name} is older than version {version}: it lacks {}", words(older)),
-            UPGRADE,
+            fix,
         ),
     }
 }

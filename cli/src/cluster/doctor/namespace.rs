@@ -1,7 +1,6 @@
 //! Can this namespace take `TuneJobs`: does it exist, may you make them, is there room?
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
 
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec,
@@ -9,7 +8,7 @@ use k8s_openapi::api::authorization::v1::{
 use k8s_openapi::api::core::v1::{Namespace, ResourceQuota};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::api::{ListParams, PostParams};
-use kube::{Api, ResourceExt as _};
+use kube::{Api, ResourceExt};
 
 use super::check::Check;
 use super::{ClusterError, Operator, Session};
@@ -127,8 +126,7 @@ fn judge(quotas: &[ResourceQuota], namespace: &str) -> Check {
         }
     }
     if full.is_empty() {
-        let names: BTreeMap<String, ()> = quotas.iter().map(|quota| (quota.name_any(), ())).collect();
-        let names: Vec<&str> = names.keys().map(String::as_str).collect();
+        let names: Vec<String> = quotas.iter().map(ResourceExt::name_any).collect();
         return Check::ok(QUOTAS, format!("{} in {namespace}, with room", names.join(", ")));
     }
     let message = format!("no room for another pod in {namespace}: {}", full.join("; "));

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 /// How far back is looked: tasks report every five seconds, so less would jump.
-const WINDOW: Duration = Duration::from_secs(60);
+const WINDOW: Duration = Duration::from_mins(1);
 /// Less time says nothing.
 const LEAST: Duration = Duration::from_secs(4);
 

@@ -39,6 +39,9 @@ pub(super) fn summary(view: &View, pace: &Pace) -> String {
         Some(left) if left > 0 => {
             let _ = write!(text, ", {made} of {} trials", made + left);
         }
+        Some(_) if made > 0 && matches!(status.state, Some(State::Running)) => {
+            let _ = write!(text, ", all {made} trials made, quiet rounds under way");
+        }
         _ if made > 0 => {
             let _ = write!(text, ", {made} trials");
         }
