@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use fractune_crds::{BestAtShare, Neighbours, State, TrialCounts, TuneJob, TuneTask};
+use fractune_crds::{BestAtShare, Neighbours, State, TrialCounts, TuneJob, TuneTask, names};
 use fractune_tuner::kernel::Language;
 use fractune_tuner::results::{
     Device, Ended, FirstFailure, Gpu, JobResult, Served, ShareResult, TaskResult, Timed,
@@ -14,7 +14,7 @@ use kube::ResourceExt as _;
 
 use super::checkpoint::{self, Checkpoint};
 use super::error::ClusterError;
-use super::{Session, find, names};
+use super::{Session, find};
 
 /// A job's tasks that are over.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ pub(crate) async fn read(session: &Session, name: &str) -> Result<Kept, ClusterE
     if tasks.is_empty() {
         return Err(ClusterError::NotFound(no_tasks(&job)));
     }
-    let manifest = names::manifest(name);
+    let manifest = names::manifest(&names::base(name));
     let text = find::entry(session, &manifest, names::MANIFEST_KEY).await?.ok_or_else(|| {
         ClusterError::NotFound(format!(
             "ConfigMap {manifest}, in which the operator keeps the job's sources, is gone"

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use fractune_agent::tune::exit;
-use fractune_crds::{State, TuneJob, labels};
+use fractune_crds::{State, TuneJob, labels, names};
 use futures::stream::SelectAll;
 use futures::{AsyncBufReadExt as _, Stream, StreamExt as _};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
@@ -15,7 +15,7 @@ use kube::{Api, ResourceExt as _};
 use super::args::Logs;
 use super::error::ClusterError;
 use super::results::{is_current, standing};
-use super::{Session, find, names};
+use super::{Session, find};
 use crate::commands::{print, print_error};
 use crate::error::CliError;
 
@@ -69,7 +69,7 @@ async fn pods(session: &Session, args: &Logs) -> Result<Vec<Pod>, ClusterError> 
     let api: Api<Pod> = Api::namespaced(session.client.clone(), &session.namespace);
     let mut selector = format!("{}={}", labels::JOB, names::base(&args.job));
     if let Some(task) = args.task {
-        selector = format!("{selector},{}={task}", names::INDEX);
+        selector = format!("{selector},{}={task}", labels::INDEX);
     }
     let mut pods = session.ask(api.list(&ListParams::default().labels(&selector))).await?.items;
     pods.sort_by_key(|pod| (index(pod), pod.creation_timestamp()));
@@ -77,7 +77,7 @@ async fn pods(session: &Session, args: &Logs) -> Result<Vec<Pod>, ClusterError> 
 }
 
 fn index(pod: &Pod) -> Option<u32> {
-    pod.labels().get(names::INDEX)?.parse().ok()
+    pod.labels().get(labels::INDEX)?.parse().ok()
 }
 
 fn no_pods(job: &TuneJob, task: Option<u32>) -> String {
@@ -214,7 +214,7 @@ mod tests {
     use crate::cluster::sample::job_with;
 
     fn pod(state: &Value) -> Pod {
-        serde_json::from_value(json!({"metadata": {"name": "demo-1-abcde", "labels": {(names::INDEX): "1"}},
+        serde_json::from_value(json!({"metadata": {"name": "demo-1-abcde", "labels": {(labels::INDEX): "1"}},
             "spec": {"containers": [], "nodeName": "n"},
             "status": {"phase": "Pending",
                 "initContainerStatuses": [{"name": "reporter", "image": "", "imageID": "", "ready": false,

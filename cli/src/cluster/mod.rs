@@ -8,7 +8,6 @@ mod error;
 mod find;
 mod kept;
 mod logs;
-mod names;
 mod near;
 mod results;
 #[cfg(test)]

@@ -6,14 +6,14 @@ use std::fmt::Write as _;
 use comfy_table::{Cell, CellAlignment};
 use fractune_agent::tune::exit;
 use fractune_crds::conditions::{FAILED, STALLED, SUSPENDED};
-use fractune_crds::{JobTotal, Neighbours, State, TuneJob, TuneJobStatus, TunedResult};
+use fractune_crds::{JobTotal, Neighbours, State, TuneJob, TuneJobStatus, TunedResult, names};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 
 use super::args::{Results, ResultsFormat};
 use super::error::ClusterError;
 use super::text::{count, one_line, wait, wrap};
-use super::{Session, find, names};
+use super::{Session, find};
 use crate::commands::{print, print_error, terminal_width};
 use crate::error::CliError;
 use crate::table::{duration, new_table, push_table, three_digits};
@@ -42,7 +42,7 @@ pub(crate) async fn published(
     job: &TuneJob,
     format: ResultsFormat,
 ) -> Result<String, CliError> {
-    let map = names::tuned(&job.name_any());
+    let map = names::tuned(&names::base(&job.name_any()));
     let key = if format == ResultsFormat::Header { names::HEADER_KEY } else { names::JSON_KEY };
     let text = find::entry(session, &map, key).await?;
     let Some(text) = text else {
