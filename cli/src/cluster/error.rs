@@ -147,7 +147,10 @@ mod tests {
     fn each_refusal_has_its_own_exit_code_and_way_out() {
         let told = |error: ClusterError| (error.exit_code(), error.to_string());
         let (code, text) = told(answer(404, "404 page not found", ""));
-        assert!(code == 69 && text.contains("helm upgrade --install") && text.contains("context a"), "{code} {text}");
+        assert!(
+            code == 69 && text.contains("helm upgrade --install") && text.contains("context a"),
+            "{code} {text}"
+        );
         let (code, text) = told(answer(403, "User \"bob\" cannot get resource \"tunejobs\"", "x"));
         assert!(code == 77 && text.contains("cannot get resource \"tunejobs\""), "{code} {text}");
         let (code, text) = told(answer(401, "Unauthorized", ""));

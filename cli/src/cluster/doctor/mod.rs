@@ -149,6 +149,10 @@ mod tests {
         let failed: Vec<&str> =
             checks.iter().filter(|c| c.verdict == Verdict::Fail).map(|c| c.name.as_str()).collect();
         assert_eq!(failed, ["definitions", "operator", "namespace"], "{checks:#?}");
-        assert!(checks.iter().any(|c| c.fix.as_deref().is_some_and(|fix| fix.starts_with("helm upgrade --install"))));
+        assert!(
+            checks
+                .iter()
+                .any(|c| c.fix.as_deref().is_some_and(|fix| fix.starts_with("helm upgrade --install")))
+        );
     }
 }
