@@ -56,7 +56,7 @@ def namespace(name, **labels):
     until(f"namespace {name} has its service account", lambda: get("serviceaccount", "default", name))
 
 
-def until(what, found, seconds=60.0, pause=0.3):
+def until(what, found, seconds=60.0, pause=0.5):
     deadline = time.monotonic() + seconds
     while not (value := found()):
         if time.monotonic() > deadline:
@@ -84,9 +84,9 @@ def job(name, file="saxpy", kernel=None, labels=None, **spec):
     return found
 
 
-def slow(name, trials=60, **more):
+def slow(name, trials=60, rounds=800, **more):
     """A TuneJob each trial of which takes a quarter of a second, that nothing stops before its trials are made."""
-    kernel = {"problems": [{"name": "small", "sizes": {"len": 10000, "rounds": 800}}]}
+    kernel = {"problems": [{"name": "small", "sizes": {"len": 10000, "rounds": rounds}}]}
     search = {"maxTrials": trials, "seed": 1, "stopAfterStale": trials}
     return job(name, kernel=kernel, search=search, measure={"minTimeMs": 20, "finalists": 1}, **more)
 

@@ -1,15 +1,17 @@
 """Debian's Prometheus reads the operator's metrics as the chart's ServiceMonitor says; the rules and the dashboard ask it."""
 
+import contextlib
 import json
-import os
 import pathlib
 import re
 import subprocess
+import threading
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 
-from kube import CHART, OPERATOR, ROOT, SYSTEM, command, get, until
+from kube import CHART, OPERATOR, ROOT, SYSTEM, command, get, items, until
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
 ADDRESS = "127.0.0.1:9090"
@@ -22,7 +24,9 @@ class Prometheus:
     def __init__(self, programs, folder):
         self.programs, self.folder = programs, folder
         self.rules = folder / "rules.yaml"
+        self.targets = folder / "targets.json"
         self.started = time.time()
+        self.over = threading.Event()
 
     def start(self):
         """Begins to read metrics."""
@@ -30,6 +34,8 @@ class Prometheus:
         self.rules.write_text(json.dumps(rule["spec"]), encoding="utf-8")
         config = self.folder / "prometheus.yaml"
         config.write_text(json.dumps(self.config()), encoding="utf-8")
+        self.discover()
+        threading.Thread(target=self.keep_discovering, daemon=True).start()
         command(self.programs / "promtool", "check", "config", config)
         words = [self.programs / "prometheus", f"--config.file={config}", f"--storage.tsdb.path={self.folder / 'data'}",
                  f"--web.listen-address={ADDRESS}", "--log.level=warn"]  # fmt: skip
@@ -38,28 +44,36 @@ class Prometheus:
         until("Prometheus reads both operators", lambda: self.up() == 2, 60)
 
     def config(self):
-        """As the Prometheus operator translates the ServiceMonitor."""
+        """As the Prometheus operator translates the ServiceMonitor, but for discovery: Debian's build has none for Kubernetes."""
+        [endpoint] = get("servicemonitor", OPERATOR, SYSTEM)["spec"]["endpoints"]
+        scrape = {"job_name": "operator", "metrics_path": endpoint["path"],
+                  "file_sd_configs": [{"files": [str(self.targets)], "refresh_interval": "1s"}]}  # fmt: skip
+        every = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+        return {"global": every, "rule_files": [str(self.rules)], "scrape_configs": [scrape]}
+
+    def discover(self):
+        """Writes the addresses behind the Services that the ServiceMonitor selects, with the labels that it gives them."""
         monitor = get("servicemonitor", OPERATOR, SYSTEM)["spec"]
         [endpoint] = monitor["endpoints"]
-        meta = "__meta_kubernetes_"
+        wanted = ",".join(f"{label}={value}" for label, value in monitor["selector"]["matchLabels"].items())
+        found = []
+        for each in items("endpointslices", SYSTEM, "-l", wanted):
+            service = each["metadata"]["labels"]["kubernetes.io/service-name"]
+            ports = [port["port"] for port in each["ports"] if port["name"] == endpoint["port"]]
+            for address in each.get("endpoints") or []:
+                labels = {"namespace": SYSTEM, "service": service, "job": service, "pod": address["targetRef"]["name"]}
+                found += [{"targets": [f"{address['addresses'][0]}:{port}"], "labels": labels} for port in ports]
+        partial = self.targets.with_suffix(".new")
+        partial.write_text(json.dumps(found), encoding="utf-8")
+        partial.rename(self.targets)
 
-        def name(label):
-            return re.sub(r"[^a-zA-Z0-9_]", "_", label)
-
-        keep = [{"action": "keep", "source_labels": [f"{meta}service_label_{name(label)}"], "regex": value}
-                for label, value in monitor["selector"]["matchLabels"].items()]  # fmt: skip
-        keep.append({"action": "keep", "source_labels": [f"{meta}endpointslice_port_name"], "regex": endpoint["port"]})
-        named = {"namespace": f"{meta}namespace", "service": f"{meta}service_name", "pod": f"{meta}pod_name", "job": f"{meta}service_name"}
-        keep += [{"source_labels": [source], "target_label": label} for label, source in named.items()]
-        discovery = {"role": "endpointslice", "kubeconfig_file": os.environ["KUBECONFIG"], "namespaces": {"names": [SYSTEM]}}
-        return {
-            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
-            "rule_files": [str(self.rules)],
-            "scrape_configs": [{"job_name": "operator", "metrics_path": endpoint["path"], "kubernetes_sd_configs": [discovery],
-                                "relabel_configs": keep}],
-        }  # fmt: skip
+    def keep_discovering(self):
+        while not self.over.wait(2):
+            with contextlib.suppress(AssertionError, KeyError):  # an upgrade is under way
+                self.discover()
 
     def stop(self):
+        self.over.set()
         self.process.terminate()
         self.process.wait(30)
 

@@ -4,7 +4,10 @@ from kube import OPERATOR, SYSTEM, apply, get, items, job, kubectl, namespace, s
 
 STATES, FULL = "states", "states-full"
 NOWHERE = {"nodeSelector": {"example.com/no-such-node": "here"}, "resources": {"requests": {"cpu": "100m"}, "limits": {"cpu": "2"}}}
-BROKEN = {"source": {"inline": "#error this kernel has no configuration that compiles\n"}, "verify": {"none": True}}
+BROKEN = """
+void saxpy(const float *x, float *out, float a, int len, int rounds) { __builtin_trap(); }
+void reference(const float *x, float *out, float a, int len, int rounds) { for (int i = 0; i < len; i++) out[i] = a * x[i]; }
+"""
 # Name: state and reason of the condition that says so, the verdicts of kstatus, Flux and Argo CD.
 EXPECTED = {
     "unseen": (None, None, "InProgress", "InProgress", "Progressing"),
@@ -36,7 +39,6 @@ def begin():
     apply({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full"}, "spec": {"hard": {"pods": "0"}}}, namespace=FULL)
     apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "taken-job"}}, namespace=STATES)
     until("the quota holds", lambda: get("resourcequota", "full", FULL).get("status", {}).get("hard"))
-    one_cpu = {"resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"cpu": "1"}}}
     apply(
         job("unseen", managedBy="example.com/another"),
         job("pending", template=NOWHERE),
@@ -45,14 +47,15 @@ def begin():
         job("complete"),
         job("changed"),
         job("leaving"),
-        job("failed", kernel=BROKEN),
+        job("failed", kernel={"source": {"inline": BROKEN}}),
         job("late", template=NOWHERE, activeDeadlineSeconds=1),
         job("invalid", kernel={"constraints": ["BLOCK * ("]}),
         job("sourceless", kernel={"source": {"configMapKeyRef": {"name": "nowhere", "key": "saxpy.c"}}}),
         job("taken"),
         job("unschedulable", template=NOWHERE, startDeadlineSeconds=1),
-        job("deviceless", template=one_cpu),
-        slow("running", trials=400),
+        # One percent of the CPUs is less than one CPU.
+        job("deviceless", shares=[1]),
+        slow("running", rounds=20000),
         namespace=STATES,
     )
     apply(job("refused-pods"), namespace=FULL)
