@@ -7,7 +7,7 @@ OUT ?= fractune-out/$(basename $(notdir $(JOB)))
 CLI := $(TARGET)/release/kubectl-fractune
 
 .PHONY: help setup build run report test test-cluster test-oldest test-ecosystem lint crds bench bench-search bench-space \
-        cluster cluster-build clean
+        bench-operator cluster cluster-build clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -63,6 +63,10 @@ bench-search: ## replay recorded spaces with every strategy: make bench-search S
 
 bench-space: ## time and memory of the construction of spaces: make bench-space SPACES=DIR OUT=DIR
 	bench/space --spaces $(SPACES) --out $(OUT)
+
+bench-operator: setup cluster-programs ## the operator under 1,000 jobs, on a real API server with simulated pods: make bench-operator [ARGS='--jobs 100']
+	cargo build --release --locked -p fractune-operator
+	cargo run -q --release --locked -p fractune-bench --bin bench_operator -- --operator $(TARGET)/release/fractune-operator $(ARGS)
 
 cluster: ## a real Kubernetes for as long as a shell, or a command, runs: make cluster [NODES=2] [KUBERNETES=oldest] [CMD='kubectl get nodes']
 	@tests/cluster/cluster $(if $(CMD),run,shell) $(if $(NODES),--nodes $(NODES)) $(if $(KUBERNETES),--kubernetes $(KUBERNETES)) $(if $(CMD),-- bash -c '$(subst ','\'',$(CMD))')

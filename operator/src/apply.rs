@@ -78,8 +78,7 @@ impl Writer {
                 Object::ServiceAccount(account) => self.is_there(observed, account).await?,
                 Object::RoleBinding(binding) => self.is_there(observed, binding).await?,
                 Object::ConfigMap(map) => self.is_there(observed, map).await?,
-                Object::Task(task) if observed.tasks.contains_key(&index(task)) => false,
-                Object::Task(task) => self.is_there(observed, &**task).await?,
+                Object::Task(task) => self.task_is_there(observed, task).await?,
                 Object::Batch(batch) => self.is_there(observed, &**batch).await?,
                 Object::Scale(_) => false,
             });
@@ -106,6 +105,20 @@ impl Writer {
         Ok(())
     }
 
+    /// Whether a task is there and need not be applied. All `TuneTask`s are watched, so the cache knows the names that are
+    /// taken; it may lag behind once the batch Job, which comes last, is there.
+    async fn task_is_there(&self, observed: &Observed, task: &TuneTask) -> Result<bool, ApplyError> {
+        let index = index(task);
+        if observed.tasks.contains_key(&index) {
+            return Ok(false);
+        }
+        match observed.foreign_tasks.get(&index) {
+            Some(foreign) => self.is_own::<TuneTask>(observed, foreign).await,
+            None if observed.own_batch().is_none() => Ok(false),
+            None => self.is_there(observed, task).await,
+        }
+    }
+
     /// Whether an object is there, as the job's own. Results count as never there: they are applied again.
     async fn is_there<K>(&self, observed: &Observed, object: &K) -> Result<bool, ApplyError>
     where
@@ -114,18 +127,31 @@ impl Writer {
             + Clone
             + std::fmt::Debug,
     {
-        let (kind, name) = (K::kind(&()), object.name_any());
+        let name = object.name_any();
         let api: Api<K> = self.api(observed);
         self.limiter.until_ready().await;
         let Some(there) = api.get_metadata_opt(&name).await? else { return Ok(false) };
-        let goes = there.metadata.deletion_timestamp.is_some();
-        if observed.owns(&there) && !goes {
-            return Ok(name != names::tuned(&observed.base()));
+        let own = self.is_own::<K>(observed, &there.metadata).await?;
+        Ok(own && name != names::tuned(&observed.base()))
+    }
+
+    /// Whether what is there is the job's own; what is left of an earlier one is removed.
+    async fn is_own<K>(&self, observed: &Observed, there: &ObjectMeta) -> Result<bool, ApplyError>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+            + DeserializeOwned
+            + Clone
+            + std::fmt::Debug,
+    {
+        let (kind, name) = (K::kind(&()), there.name.as_deref().unwrap_or_default());
+        let goes = there.deletion_timestamp.is_some();
+        if observed.owns_by(there) && !goes {
+            return Ok(true);
         }
-        let namesakes = is_namesakes(&there.metadata, observed);
+        let namesakes = is_namesakes(there, observed);
         if namesakes && !goes {
             // The garbage collector may have missed that the TuneJob was replaced.
-            self.remove::<K>(observed, &there.metadata).await?;
+            self.remove::<K>(observed, there).await?;
         }
         if namesakes || goes {
             return Err(ApplyError::Leftover(format!("{kind} {name}")));
@@ -300,6 +326,12 @@ fn refused(kind: &str, name: &str, error: kube::Error) -> ApplyError {
 }
 
 fn is_refusal(status: &Status) -> bool {
-    // A namespace that is being deleted refuses everything, and takes the job with it.
-    matches!(status.code, 400 | 403 | 413 | 422) && !status.message.contains("being terminated")
+    let passing = [
+        // A namespace that is being deleted refuses everything, and takes the job with it.
+        "being terminated",
+        // Who may be an owner is checked by kinds that the API server learns of some seconds after their definition.
+        "cannot find RESTMapping",
+    ];
+    let passes = passing.iter().any(|words| status.message.contains(words));
+    matches!(status.code, 400 | 403 | 413 | 422) && !passes
 }

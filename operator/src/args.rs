@@ -39,10 +39,10 @@ pub struct Arguments {
     #[arg(long, env = "FRACTUNE_CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub concurrency: u16,
     /// Requests a second that the operator makes of the API server, beside watches.
-    #[arg(long, env = "FRACTUNE_QPS", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, env = "FRACTUNE_QPS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub qps: u32,
     /// Requests that it may make at once before it is held to --qps.
-    #[arg(long, env = "FRACTUNE_BURST", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(long, env = "FRACTUNE_BURST", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub burst: u32,
     /// How the log is written.
     #[arg(long, env = "FRACTUNE_LOG_FORMAT", value_enum, default_value = "text")]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use fractune_crds::{TuneJob, TuneTask, labels};
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
 use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::runtime::controller::{Config, Controller};
 use kube::runtime::reflector::{ObjectRef, Store, store};
@@ -40,7 +40,10 @@ impl Watches {
         let controller = Controller::new(scoped::<Guarded>(client, namespace), watcher::Config::default())
             .with_config(Config::default().concurrency(arguments.concurrency));
         let jobs = controller.store();
-        let (tasks, task_changes) = cached(scoped::<DeserializeGuard<TuneTask>>(client, namespace), |task| {
+        // Every one of them, also where somebody took a label away or has made one: so a name is known to be free.
+        let all = watcher::Config::default();
+        let tasks = scoped::<DeserializeGuard<TuneTask>>(client, namespace);
+        let (tasks, task_changes) = cached(tasks, all, |task| {
             if let Ok(task) = &mut task.0
                 && let Some(status) = &mut task.status
             {
@@ -48,21 +51,31 @@ impl Watches {
                 status.checkpoint = None;
             }
         });
-        let (batches, batch_changes) = cached(scoped::<Job>(client, namespace), |_| ());
-        let (pods, pod_changes) = cached(scoped::<Pod>(client, namespace), |pod| pod.spec = None);
+        let labelled = || watcher::Config::default().labels(labels::JOB);
+        let (batches, batch_changes) = cached(scoped::<Job>(client, namespace), labelled(), |_| ());
+        let (pods, pod_changes) = cached(scoped::<Pod>(client, namespace), labelled(), |pod| pod.spec = None);
         let (config_maps, config_map_changes) =
-            cached(scoped::<ConfigMap>(client, namespace), |map| map.data = None);
+            cached(scoped::<ConfigMap>(client, namespace), labelled(), |map| map.data = None);
+        // Why a Job cannot create pods is said nowhere else.
+        let of_jobs = watcher::Config::default().fields("involvedObject.kind=Job,reason=FailedCreate");
+        let (refusals, refused) = cached(scoped::<Event>(client, namespace), of_jobs, |_| ());
         let sources =
             watcher(scoped::<PartialObjectMeta<ConfigMap>>(client, namespace), watcher::Config::default());
         let sources = sources.default_backoff().touched_objects();
-        let named_by = jobs.clone();
+        let (named_by, held_up) = (jobs.clone(), jobs.clone());
         let controller = controller
             .owns_stream(task_changes)
             .owns_stream(batch_changes)
             .owns_stream(config_map_changes)
-            .watches_stream(pod_changes, move |pod| job_of(&pod, &jobs))
+            .watches_stream(pod_changes, move |pod| {
+                job_of(&pod.namespace()?, pod.labels().get(labels::JOB)?, &jobs)
+            })
+            .watches_stream(refused, move |event: Event| {
+                let batch = &event.involved_object;
+                job_of(batch.namespace.as_deref()?, batch.name.as_deref()?, &held_up)
+            })
             .watches_stream(sources, move |map: PartialObjectMeta<ConfigMap>| naming(&map, &named_by));
-        Self { caches: Caches::new(tasks, batches, pods, config_maps), controller }
+        Self { caches: Caches::new(tasks, batches, pods, config_maps, refusals), controller }
     }
 
     /// The cache of jobs.
@@ -92,9 +105,10 @@ where
     }
 }
 
-/// A cache of what has a job's label, and the stream that fills it.
+/// A cache, and the stream that fills it.
 fn cached<K>(
     api: Api<K>,
+    which: watcher::Config,
     trim: impl Fn(&mut K) + Send + Sync + 'static,
 ) -> (Store<K>, impl Stream<Item = Result<K, watcher::Error>> + Send + 'static)
 where
@@ -102,7 +116,7 @@ where
     K::DynamicType: Hash + Eq + Clone,
 {
     let (reader, writer) = store();
-    let stream = watcher(api, watcher::Config::default().labels(labels::JOB))
+    let stream = watcher(api, which)
         .default_backoff()
         .modify(move |object| {
             object.managed_fields_mut().clear();
@@ -113,16 +127,15 @@ where
     (reader, stream)
 }
 
-/// The job that a pod is of.
-fn job_of(pod: &Pod, jobs: &Store<Guarded>) -> Option<ObjectRef<Guarded>> {
-    let (namespace, base) = (pod.namespace()?, pod.labels().get(labels::JOB)?);
+/// The job whose objects' names begin with `base`.
+fn job_of(namespace: &str, base: &str, jobs: &Store<Guarded>) -> Option<ObjectRef<Guarded>> {
     // Nearly always the job's own name.
-    let direct = ObjectRef::new(base).within(&namespace);
+    let direct = ObjectRef::new(base).within(namespace);
     if jobs.get(&direct).is_some() {
         return Some(direct);
     }
     let of = |job: &Arc<Guarded>| {
-        job.namespace().as_deref() == Some(&namespace) && names::base(&job.name_any()) == *base
+        job.namespace().as_deref() == Some(namespace) && names::base(&job.name_any()) == base
     };
     jobs.state().iter().find(|job| of(job)).map(|job| ObjectRef::from_obj(&**job))
 }

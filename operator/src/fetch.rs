@@ -33,6 +33,8 @@ pub struct Caches {
     pub pods: Store<Pod>,
     /// `ConfigMap`s.
     pub config_maps: Store<ConfigMap>,
+    /// Why batch Jobs, whosever they are, could not create pods.
+    pub refusals: Store<Event>,
     ready: Shared<BoxFuture<'static, bool>>,
 }
 
@@ -44,16 +46,18 @@ impl Caches {
         jobs: Store<Job>,
         pods: Store<Pod>,
         config_maps: Store<ConfigMap>,
+        refusals: Store<Event>,
     ) -> Self {
-        let stores = (tasks.clone(), jobs.clone(), pods.clone(), config_maps.clone());
+        let stores = (tasks.clone(), jobs.clone(), pods.clone(), config_maps.clone(), refusals.clone());
         let ready = async move {
-            let (tasks, jobs, pods, config_maps) = stores;
+            let (tasks, jobs, pods, config_maps, refusals) = stores;
             tasks.wait_until_ready().await.is_ok()
                 && jobs.wait_until_ready().await.is_ok()
                 && pods.wait_until_ready().await.is_ok()
                 && config_maps.wait_until_ready().await.is_ok()
+                && refusals.wait_until_ready().await.is_ok()
         };
-        Self { tasks, jobs, pods, config_maps, ready: ready.boxed().shared() }
+        Self { tasks, jobs, pods, config_maps, refusals, ready: ready.boxed().shared() }
     }
 
     /// Waits until each was filled once; false where a watch has ended, which it does with the operator.
@@ -73,6 +77,8 @@ pub struct Observed {
     pub job: Arc<TuneJob>,
     /// Its tasks by index.
     pub tasks: BTreeMap<usize, Arc<TuneTask>>,
+    /// `TuneTask`s that have the names of its tasks and are not its own, by the index of those.
+    pub foreign_tasks: BTreeMap<usize, ObjectMeta>,
     /// Its batch Job.
     pub batch: Option<Arc<Job>>,
     /// Its pods.
@@ -107,8 +113,14 @@ impl Observed {
     /// Whether an object is the job's own.
     #[must_use]
     pub fn owns(&self, object: &impl Resource) -> bool {
+        self.owns_by(object.meta())
+    }
+
+    /// Whether an object is the job's own, by its metadata.
+    #[must_use]
+    pub fn owns_by(&self, metadata: &ObjectMeta) -> bool {
         let uid = self.job.metadata.uid.as_deref();
-        object.owner_references().iter().any(|owner| Some(owner.uid.as_str()) == uid)
+        metadata.owner_references.iter().flatten().any(|owner| Some(owner.uid.as_str()) == uid)
     }
 
     /// The batch Job, if it is the job's own.
@@ -129,16 +141,24 @@ pub async fn fetch(client: &Client, caches: &Caches, job: Arc<TuneJob>) -> Resul
     let owned = |meta: &ObjectMeta| meta.owner_references.iter().flatten().any(|owner| owner.uid == uid);
     // Names are derived, so most is looked up and not searched for.
     let number = task_count(&job);
-    let task = |index: usize| {
-        let known = caches.tasks.get(&ObjectRef::new(&names::task(&base, index)).within(&namespace))?;
-        let task = known.0.as_ref().ok().filter(|task| owned(&task.metadata))?;
-        Some((index, Arc::new(task.clone())))
-    };
+    let (mut tasks, mut foreign_tasks) = (BTreeMap::new(), BTreeMap::new());
+    for index in 0..number {
+        let known = caches.tasks.get(&ObjectRef::new(&names::task(&base, index)).within(&namespace));
+        let Some(known) = known else { continue };
+        match &known.0 {
+            Ok(task) if owned(&task.metadata) => {
+                tasks.insert(index, Arc::new(task.clone()));
+            }
+            _ => {
+                foreign_tasks.insert(index, known.meta().clone());
+            }
+        }
+    }
     let config_map = |name: String| {
         let known = caches.config_maps.get(&ObjectRef::new(&name).within(&namespace))?;
         owned(&known.metadata).then_some(known)
     };
-    let tasks = (0..number).filter_map(task).collect();
+
     let batch = caches.jobs.get(&ObjectRef::new(&base).within(&namespace));
     let of_job = |pod: &Pod| {
         let label = pod.metadata.labels.as_ref().and_then(|labels| labels.get(labels::JOB));
@@ -151,6 +171,7 @@ pub async fn fetch(client: &Client, caches: &Caches, job: Arc<TuneJob>) -> Resul
     let mut observed = Observed {
         job,
         tasks,
+        foreign_tasks,
         batch,
         pods,
         config_maps,
@@ -161,7 +182,7 @@ pub async fn fetch(client: &Client, caches: &Caches, job: Arc<TuneJob>) -> Resul
         now: Timestamp::now(),
     };
     if wants_pods(&observed) {
-        observed.pods_refused = refusal(client, &namespace, &observed).await?;
+        observed.pods_refused = refusal(&caches.refusals, &observed);
     }
     if waiting(&observed) {
         observed.offers = Some(offers(client).await);
@@ -205,24 +226,16 @@ fn wants_pods(observed: &Observed) -> bool {
 }
 
 /// The latest word of the Job controller on why it could not create pods.
-async fn refusal(
-    client: &Client,
-    namespace: &str,
-    observed: &Observed,
-) -> Result<Option<String>, kube::Error> {
-    let Some(uid) = observed.own_batch().and_then(|batch| batch.metadata.uid.clone()) else {
-        return Ok(None);
-    };
-    let fields = format!("involvedObject.uid={uid},reason=FailedCreate");
-    let api: Api<Event> = Api::namespaced(client.clone(), namespace);
-    let events = api.list(&ListParams::default().fields(&fields)).await?;
+fn refusal(refusals: &Store<Event>, observed: &Observed) -> Option<String> {
+    let uid = observed.own_batch()?.metadata.uid.as_ref()?;
+    let events = refusals.state().into_iter().filter(|event| event.involved_object.uid.as_ref() == Some(uid));
     // Kubernetes repeats itself as long as it is so. What it said before the newest pod was made is past.
     let newest_pod = observed.pods.iter().filter_map(|pod| pod.metadata.creation_timestamp.as_ref()).max();
     let long_ago = observed.now - REFUSALS_REPEAT;
     let past = newest_pod.map_or(long_ago, |time| time.0.max(long_ago));
-    let times = events.items.into_iter().filter_map(|event| Some((event.last_timestamp.clone()?.0, event)));
+    let times = events.filter_map(|event| Some((event.last_timestamp.as_ref()?.0, event)));
     let latest = times.filter(|(time, _)| *time > past).max_by_key(|(time, _)| *time);
-    Ok(latest.and_then(|(_, event)| event.message))
+    latest.and_then(|(_, event)| event.message.clone())
 }
 
 async fn namespace_ends(client: &Client, namespace: &str) -> Result<bool, kube::Error> {

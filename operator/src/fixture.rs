@@ -54,6 +54,7 @@ pub(crate) fn fresh(job: TuneJob) -> Observed {
     Observed {
         job: Arc::new(job),
         tasks: BTreeMap::new(),
+        foreign_tasks: BTreeMap::new(),
         batch: None,
         pods: Vec::new(),
         config_maps: Vec::new(),

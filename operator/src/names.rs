@@ -9,6 +9,10 @@ const MAX_BASE: usize = 52;
 /// Hexadecimal digits of the hash that ends a shortened name.
 const HASH: usize = 8;
 
+/// Annotation with the digest of what a `ConfigMap` was made of: of the results by which reloaders see a change, and of
+/// the job that pods read.
+pub const DIGEST_ANNOTATION: &str = "fractune.dev/digest";
+
 /// The start of the names of everything that a job owns, and the name of its batch Job.
 #[must_use]
 pub fn base(job: &str) -> String {

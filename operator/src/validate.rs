@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use fractune_crds::conditions::reason;
 use fractune_crds::{API_VERSION, TuneJob, TuneJobSpec};
 use fractune_tuner::kernel::{ConfigMapKeyRef, Kernel};
+use kube::ResourceExt as _;
 use serde_json::json;
 
 use crate::fetch::{Observed, Sources};
@@ -68,9 +69,8 @@ pub fn validate(observed: &Observed) -> Result<Checked, Stalled> {
     let checked = checked(job, &observed.sources)?;
     let known = job.status.as_ref().and_then(|status| status.digest.as_deref());
     // An operator died before it wrote the status, or could not make everything.
-    let made = observed.tasks.values().find(|task| known.is_none() && task.spec.digest != checked.digest);
-    if made.is_some() {
-        let message = "the spec or a source has changed after the first tasks were made; delete the TuneJob and make it again";
+    if known.is_none() && begun_otherwise(observed, &checked.digest) {
+        let message = "the spec or a source has changed after the first objects were made; delete the TuneJob and make it again";
         return Err(Stalled::new(reason::SOURCE_CHANGED, message));
     }
     match known {
@@ -103,6 +103,15 @@ pub fn validate(observed: &Observed) -> Result<Checked, Stalled> {
             }
         }
     }
+}
+
+/// Whether tasks or the pods' file were made of another spec or source.
+fn begun_otherwise(observed: &Observed, digest: &str) -> bool {
+    let manifest = names::manifest(&observed.base());
+    let manifest = observed.config_maps.iter().find(|map| map.metadata.name.as_ref() == Some(&manifest));
+    let of_manifest = manifest.and_then(|map| map.annotations().get(names::DIGEST_ANNOTATION));
+    let of_tasks = observed.tasks.values().map(|task| &task.spec.digest);
+    of_tasks.chain(of_manifest).any(|made| made != digest)
 }
 
 fn lookup<'a>(sources: &'a Sources, reference: &ConfigMapKeyRef) -> Option<&'a str> {
@@ -227,6 +236,22 @@ mod tests {
         observed
             .sources
             .insert("kernels".into(), Some(BTreeMap::from([("scale.c".into(), "void f();".into())])));
+        assert_eq!(validate(&observed).unwrap_err().reason, reason::SOURCE_CHANGED);
+    }
+
+    #[test]
+    fn what_was_begun_with_another_source_is_not_gone_on_with_even_before_the_first_status() {
+        let mut observed = with_source(Some("void scale(float *out, int len) {}"));
+        let begun = validate(&observed).unwrap();
+        let made = crate::plan::plan(&observed, &begun, &crate::fixture::settings()).apply;
+        let map = made.into_iter().find_map(|object| match object {
+            crate::plan::Object::ConfigMap(map) => Some(map),
+            _ => None,
+        });
+        observed.config_maps.push(map.unwrap().into());
+        assert_eq!(validate(&observed).unwrap(), begun);
+        let other = BTreeMap::from([("scale.c".into(), "void f();".into())]);
+        observed.sources.insert("kernels".into(), Some(other));
         assert_eq!(validate(&observed).unwrap_err().reason, reason::SOURCE_CHANGED);
     }
 

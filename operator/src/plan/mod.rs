@@ -148,8 +148,12 @@ fn goes_on(observed: &Observed, batch: &Job, checked: &Checked) -> bool {
 
 /// The job and its sources, for the pods. It never changes: neither does what the digest covers.
 fn manifest(observed: &Observed, checked: &Checked) -> ConfigMap {
+    let digest = BTreeMap::from([(names::DIGEST_ANNOTATION.to_owned(), checked.digest.clone())]);
     ConfigMap {
-        metadata: metadata(observed, names::manifest(&observed.base())),
+        metadata: ObjectMeta {
+            annotations: Some(digest),
+            ..metadata(observed, names::manifest(&observed.base()))
+        },
         data: Some(BTreeMap::from([(MANIFEST_KEY.to_owned(), checked.manifest.clone())])),
         immutable: Some(true),
         ..ConfigMap::default()

@@ -40,12 +40,14 @@ fn stage(script: &Script, leads: bool) -> Stage {
     filled(&mut jobs);
     filled(&mut pods);
     filled(&mut config_map_writer);
+    let (refusals, mut refusal_writer) = reflector::store();
+    filled(&mut refusal_writer);
     let leadership = Leadership::default();
     leadership.set(leads);
     let metrics = Metrics::new().unwrap();
     let client = script.client.clone();
     let context = Context {
-        caches: Caches::new(task_store, job_store, pod_store, config_maps),
+        caches: Caches::new(task_store, job_store, pod_store, config_maps, refusals),
         writer: Writer::new(client.clone(), leadership, 1000, 1000, metrics.clone()),
         settings: settings(),
         events: Events::new(client.clone(), "test"),
@@ -155,6 +157,17 @@ async fn what_is_refused_for_good_stalls_the_job_and_says_why() {
 }
 
 #[tokio::test]
+async fn a_definition_that_the_api_server_only_just_learnt_of_is_waited_for() {
+    let message =
+        "cannot set blockOwnerDeletion in this case because cannot find RESTMapping for Kind TuneJob";
+    let script = Script::new(first(1, "PATCH configmaps/demo-job", refusal(403, "Forbidden", message)));
+    let stage = stage(&script, true);
+    pass_over(&stage).await.unwrap_err();
+    assert!(!script.writes().contains(&ALL[6].to_owned()), "no status says that it is refused");
+    pass_over(&stage).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_belongs_to_somebody_else_is_not_touched() {
     let foreign =
         json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "demo", "uid": "other"}});
@@ -164,6 +177,21 @@ async fn what_belongs_to_somebody_else_is_not_touched() {
     let asked = script.asked();
     let status = asked.iter().find(|asked| asked.uri.contains("/status")).unwrap();
     assert!(status.body.to_string().contains("NameTaken"));
+}
+
+#[tokio::test]
+async fn a_task_of_somebody_else_is_known_without_asking_and_not_touched() {
+    let script = Script::new(|_, _| None);
+    let mut stage = stage(&script, true);
+    let mut foreign = (*planned(job(|_| ())).tasks[&1]).clone();
+    foreign.metadata.owner_references = None;
+    stage.tasks.apply_watcher_event(&watcher::Event::Apply(DeserializeGuard(Ok(foreign))));
+    pass_over(&stage).await.unwrap();
+    assert_eq!(script.writes(), [ALL[6]], "and nothing is half-made");
+    let asked = script.asked();
+    assert!(!asked.iter().any(|asked| asked.uri.contains("tunetasks")), "{asked:?}");
+    let status = asked.iter().find(|asked| asked.uri.contains("/status")).unwrap();
+    assert!(status.body.to_string().contains("there is a TuneTask demo-1 already"));
 }
 
 #[tokio::test]
@@ -208,7 +236,7 @@ async fn a_watch_that_expired_is_begun_anew_and_nothing_is_missed() {
         "message": "too old resource version"
     }});
     let script = Script::new(move |asked, before| {
-        let watched = ["TuneJob", "TuneTask", "Job", "Pod", "ConfigMap"];
+        let watched = ["TuneJob", "TuneTask", "Job", "Pod", "ConfigMap", "Event"];
         let kind = watched.iter().find(|kind| {
             let path = asked.uri.split('?').next().unwrap_or_default();
             path.ends_with(&format!("/{}s", kind.to_lowercase()))
@@ -310,7 +338,8 @@ async fn every_pass_that_waits_for_full_caches_goes_on_once_they_are() {
     let (jobs, mut job_writer) = reflector::store();
     let (pods, mut pod_writer) = reflector::store();
     let (config_maps, mut config_map_writer) = reflector::store();
-    let caches = Caches::new(tasks, jobs, pods, config_maps);
+    let (refusals, mut refusal_writer) = reflector::store();
+    let caches = Caches::new(tasks, jobs, pods, config_maps, refusals);
     let waiting: Vec<_> = (0..8)
         .map(|_| {
             let caches = caches.clone();
@@ -323,6 +352,7 @@ async fn every_pass_that_waits_for_full_caches_goes_on_once_they_are() {
     filled(&mut job_writer);
     filled(&mut pod_writer);
     filled(&mut config_map_writer);
+    filled(&mut refusal_writer);
     for pass in waiting {
         let went_on = tokio::time::timeout(Duration::from_mins(1), pass).await.expect("it waits for ever");
         assert!(went_on.unwrap());

@@ -15,6 +15,8 @@ use crate::validate::{Checked, Stalled};
 
 /// Failed tasks that a condition tells of; the rest is counted.
 const MOST_FAILURES: usize = 5;
+/// Said from the first pass on, so that a status is written once before there is something to tell.
+const PODS_ARE_STARTING: &str = "pods are starting";
 /// How long Kubernetes may fail to create pods before that is told: it tries again by itself.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(10);
 
@@ -59,7 +61,7 @@ pub fn derive(observed: &Observed, checked: Result<&Checked, &Stalled>) -> Deriv
         observed_generation: observed.job.metadata.generation,
         conditions: conditions(observed, &before, &standing),
         state: Some(standing.state),
-        start_time: before.start_time.clone().or_else(|| start_time(observed)),
+        start_time: before.start_time.clone().or_else(|| checked.is_ok().then(|| start_time(observed))),
         completion_time: None,
         max_trials: ended.then(|| i64::from(observed.job.spec.search.max_trials)),
         tasks: counts,
@@ -87,9 +89,10 @@ pub fn derive(observed: &Observed, checked: Result<&Checked, &Stalled>) -> Deriv
     Derived { status, look_again: standing.look_again }
 }
 
-fn start_time(observed: &Observed) -> Option<Time> {
+/// When the first task was made: now, where no cache knows of one yet.
+fn start_time(observed: &Observed) -> Time {
     let created = |task: &fractune_crds::TuneTask| task.metadata.creation_timestamp.clone();
-    observed.tasks.values().filter_map(|task| created(task)).min()
+    observed.tasks.values().filter_map(|task| created(task)).min().unwrap_or(Time(observed.now))
 }
 
 fn counts(observed: &Observed, total: usize) -> TaskCounts {
@@ -135,11 +138,10 @@ fn standing(observed: &Observed, total: usize) -> Standing {
         return Standing::new(State::Complete, reason::TASKS_COMPLETE, message);
     }
     let Some(job) = observed.own_batch() else {
-        let what = "tasks and pods are being created";
         return if observed.job.spec.suspend {
             Standing::new(State::Suspended, reason::SUSPENDED, "suspended by spec.suspend")
         } else {
-            Standing::new(State::Pending, reason::STARTING, what)
+            Standing::new(State::Pending, reason::STARTING, PODS_ARE_STARTING)
         };
     };
     if let Some((why, message)) = batch::failure(job).filter(|_| batch::is_current(job, observed)) {
@@ -226,13 +228,9 @@ fn running(observed: &Observed, done: usize, total: usize) -> Standing {
         let message = format!("{done} of {total} tasks are done, {trials} trials made");
         Standing::new(State::Running, reason::TUNING, message)
     } else {
-        Standing::new(State::Pending, reason::STARTING, "pods are starting")
+        Standing::new(State::Pending, reason::STARTING, PODS_ARE_STARTING)
     };
-    let Some(waiting) = waiting else {
-        // Refusals are told by events, which nobody watches.
-        let idle = observed.own_batch().is_some_and(|batch| batch::active(batch) == 0);
-        return Standing { look_again: idle.then_some(Duration::from_secs(5)), ..running };
-    };
+    let Some(waiting) = waiting else { return running };
     let deadline = SignedDuration::from_secs(observed.job.spec.start_deadline_seconds);
     let left = deadline - observed.now.duration_since(waiting.since);
     let offers = observed.offers.as_deref().unwrap_or_default();

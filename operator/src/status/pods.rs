@@ -36,15 +36,19 @@ pub fn is_held(pod: &Pod) -> bool {
     held && pod.metadata.deletion_timestamp.is_some() && matches!(phase, Some("Failed" | "Succeeded"))
 }
 
-/// Why a container of a pod cannot start, if it is for an image or a configuration.
+/// Why a container of a pod cannot start or stay, if it is for an image, a configuration, or a program that ends.
 #[must_use]
 pub fn cannot_start(pod: &Pod) -> Option<String> {
-    const REASONS: [&str; 5] = [
+    const REASONS: [&str; 8] = [
         "ErrImagePull",
         "ImagePullBackOff",
         "ErrImageNeverPull",
         "InvalidImageName",
         "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
+        // Only the reporter is started again in the same pod.
+        "CrashLoopBackOff",
     ];
     let status = pod.status.as_ref()?;
     let all = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();

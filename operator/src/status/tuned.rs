@@ -11,8 +11,6 @@ use crate::fetch::Observed;
 use crate::names;
 use crate::plan::metadata;
 
-/// Annotation with the digest of the data, by which reloaders see a change.
-pub const DIGEST_ANNOTATION: &str = "fractune.dev/digest";
 /// Key of the results as JSON.
 pub const JSON_KEY: &str = "tuned.json";
 /// Key of the results as a C and CUDA header.
@@ -36,11 +34,11 @@ pub fn tuned(observed: &Observed) -> Result<Option<ConfigMap>, String> {
     };
     let digest = names::digest([json.as_bytes(), header.as_deref().unwrap_or_default().as_bytes()]);
     let published = observed.config_maps.iter().find(|map| map.metadata.name.as_ref() == Some(&name));
-    if published.is_some_and(|map| map.annotations().get(DIGEST_ANNOTATION) == Some(&digest)) {
+    if published.is_some_and(|map| map.annotations().get(names::DIGEST_ANNOTATION) == Some(&digest)) {
         return problem.map_or(Ok(None), Err);
     }
     let mut metadata = metadata(observed, name);
-    metadata.annotations = Some(BTreeMap::from([(DIGEST_ANNOTATION.to_owned(), digest)]));
+    metadata.annotations = Some(BTreeMap::from([(names::DIGEST_ANNOTATION.to_owned(), digest)]));
     let data = [(JSON_KEY, Some(json)), (HEADER_KEY, header)];
     let data = data.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text?))).collect();
     Ok(Some(ConfigMap { metadata, data: Some(data), ..ConfigMap::default() }))
