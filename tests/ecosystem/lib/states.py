@@ -53,8 +53,8 @@ def begin():
         job("sourceless", kernel={"source": {"configMapKeyRef": {"name": "nowhere", "key": "saxpy.c"}}}),
         job("taken"),
         job("unschedulable", template=NOWHERE, startDeadlineSeconds=1),
-        # One percent of the CPUs is less than one CPU.
-        job("deviceless", shares=[1]),
+        # One percent of the CPUs is less than one CPU. Pods are tried again, further and further apart.
+        job("deviceless", shares=[1], backoffLimit=100),
         slow("running", rounds=20000),
         namespace=STATES,
     )
@@ -62,10 +62,11 @@ def begin():
 
 
 def collect():
-    """Waits until each is where it should be: objects by name, as the API server has them."""
+    """Waits until each is where it should be: objects by name, as the API server has them then."""
+    found = {}
     for name, (wanted, reason, *_) in EXPECTED.items():
         if wanted:
-            state(name, where(name), wanted, 150, reason if wanted not in CONDITIONS else None)
+            found[name] = state(name, where(name), wanted, 150, reason if wanted not in CONDITIONS else None)
     kubectl("patch", "tunejob", "leaving", "-n", STATES, "--type=merge", "-p", '{"metadata": {"finalizers": ["example.com/stay"]}}')
     kubectl("delete", "tunejob", "leaving", "-n", STATES, "--wait=false")
     # Between a change and the operator's next pass there is a moment; here it lasts.
@@ -74,12 +75,13 @@ def collect():
         scale(0)
         kubectl("patch", "tunejob", "changed", "-n", STATES, "--type=merge", "-p", '{"spec": {"search": {"maxTrials": 4}}}')
         apply(job("fresh"), namespace=STATES)
-        found = {each["metadata"]["name"]: each for each in items("tunejobs", STATES) + items("tunejobs", FULL)}
+        fresh = get("tunejob", "fresh", STATES)
+        found |= {name: get("tunejob", name, STATES) for name in ("unseen", "changed", "leaving")}
     finally:
         scale(replicas)
     # Nobody has written its status: what is there was filled in by the definition.
-    assert found["fresh"].get("status") == found["unseen"].get("status"), found["fresh"].get("status")
-    return {name: found[name] for name in EXPECTED}
+    assert fresh["status"] == found["unseen"]["status"] == {"observedGeneration": -1}, fresh["status"]
+    return found
 
 
 def where(name):
