@@ -59,7 +59,7 @@ class Prometheus:
         found = []
         for each in items("endpointslices", SYSTEM, "-l", wanted):
             service = each["metadata"]["labels"]["kubernetes.io/service-name"]
-            ports = [port["port"] for port in each["ports"] if port["name"] == endpoint["port"]]
+            ports = [port["port"] for port in each.get("ports") or [] if port["name"] == endpoint["port"]]
             for address in each.get("endpoints") or []:
                 labels = {"namespace": SYSTEM, "service": service, "job": service, "pod": address["targetRef"]["name"]}
                 found += [{"targets": [f"{address['addresses'][0]}:{port}"], "labels": labels} for port in ports]

@@ -80,7 +80,7 @@ def collect():
     finally:
         scale(replicas)
     # Nobody has written its status: what is there was filled in by the definition.
-    assert fresh["status"] == found["unseen"]["status"] == {"observedGeneration": -1}, fresh["status"]
+    assert fresh["status"] == found["unseen"]["status"] and fresh["status"]["observedGeneration"] == -1, fresh["status"]
     return found
 
 
