@@ -1,9 +1,11 @@
 """Debian's Prometheus reads the operator's metrics as the chart's ServiceMonitor says; the rules and the dashboard ask it."""
 
 import contextlib
+import ctypes
 import json
 import pathlib
 import re
+import signal
 import subprocess
 import threading
 import time
@@ -40,7 +42,7 @@ class Prometheus:
         words = [self.programs / "prometheus", f"--config.file={config}", f"--storage.tsdb.path={self.folder / 'data'}",
                  f"--web.listen-address={ADDRESS}", "--log.level=warn"]  # fmt: skip
         with open(self.folder / "prometheus.log", "w", encoding="utf-8") as log:
-            self.process = subprocess.Popen(words, stdout=log, stderr=log, cwd=self.folder)
+            self.process = subprocess.Popen(words, stdout=log, stderr=log, cwd=self.folder, preexec_fn=end_with_parent)
         until("Prometheus reads both operators", lambda: self.up() == 2, 60)
 
     def config(self):
@@ -98,6 +100,11 @@ class Prometheus:
         start, end = self.started, time.time()
         found = self.ask("query_range", query=query, start=start, end=end, step=max(1, (end - start) / 300))
         return found["result"]
+
+
+def end_with_parent():
+    """For the child before it becomes another program: it is told to end when this process does, however that ends."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def rules(prometheus):

@@ -19,10 +19,10 @@ type verdict struct {
 	Message string `json:"message"`
 }
 
-func judge(script string, objects []map[string]any) ([]verdict, error) {
+func judge(script string, objects []*unstructured.Unstructured) ([]verdict, error) {
 	verdicts := make([]verdict, 0, len(objects))
 	for _, object := range objects {
-		health, err := lua.VM{}.ExecuteHealthLua(&unstructured.Unstructured{Object: object}, script)
+		health, err := lua.VM{}.ExecuteHealthLua(object, script)
 		if err != nil {
 			return nil, err
 		}
@@ -39,7 +39,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	var objects []map[string]any
+	var objects []*unstructured.Unstructured
 	if err := json.NewDecoder(os.Stdin).Decode(&objects); err != nil {
 		return fmt.Errorf("objects on standard input: %w", err)
 	}

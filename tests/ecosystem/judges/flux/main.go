@@ -58,13 +58,13 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	var objects []map[string]any
+	var objects []*unstructured.Unstructured
 	if err := json.NewDecoder(os.Stdin).Decode(&objects); err != nil {
 		return fmt.Errorf("objects on standard input: %w", err)
 	}
 	verdicts := make([]verdict, 0, len(objects))
 	for _, object := range objects {
-		result, err := judge(&unstructured.Unstructured{Object: object})
+		result, err := judge(object)
 		if err != nil {
 			return err
 		}
