@@ -1,5 +1,7 @@
 //! What a run found: the contents of `results.json`, of reports, and the source of CR status.
 
+mod across;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -7,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::kernel::Configuration;
 use crate::settings::{MeasureSettings, SearchSettings};
 use crate::trial::Outcome;
+
+pub use across::{Knee, OneForAll};
 
 /// Everything a job found. The contents of `results.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

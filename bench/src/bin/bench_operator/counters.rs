@@ -9,14 +9,19 @@ pub(crate) struct Requests {
     client: Client,
 }
 
-/// So many requests.
+/// What it has counted so far.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Total(pub(crate) f64);
+pub(crate) struct Total {
+    /// Requests, but for the reading of metrics itself.
+    pub(crate) requests: f64,
+    /// Seconds of a CPU that it has used.
+    pub(crate) cpu_seconds: f64,
+}
 
 impl Total {
-    /// How many there were since an earlier reading.
-    pub(crate) fn since(self, before: Self) -> f64 {
-        self.0 - before.0
+    /// The difference from an earlier reading.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self { requests: self.requests - before.requests, cpu_seconds: self.cpu_seconds - before.cpu_seconds }
     }
 }
 
@@ -25,13 +30,15 @@ impl Requests {
         Self { client: cluster.client() }
     }
 
-    /// Those so far, but for the reading of metrics itself.
+    /// Those so far.
     pub(crate) async fn read(&self) -> Result<Total> {
         let request = http::Request::get("/metrics").body(Vec::new())?;
         let text = self.client.request_text(request).await?;
         let counted = text
             .lines()
             .filter(|line| line.starts_with("apiserver_request_total{") && !line.contains(",resource=\"\""));
-        Ok(Total(counted.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()))
+        let value = |line: &str| line.rsplit(' ').next()?.parse::<f64>().ok();
+        let cpu = text.lines().find(|line| line.starts_with("process_cpu_seconds_total")).and_then(value);
+        Ok(Total { requests: counted.filter_map(value).sum(), cpu_seconds: cpu.unwrap_or_default() })
     }
 }

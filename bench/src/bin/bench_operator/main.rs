@@ -76,7 +76,7 @@ async fn main() -> Result<()> {
     let mut operator = Operator::start(&arguments.operator, &cluster, arguments.qps)?;
     operator.leads().await?;
     figures.extend(create(&fleet, &operator, &requests).await?);
-    figures.extend(report(&arguments, &cluster, &fleet, &operator).await?);
+    figures.extend(report(&arguments, &cluster, &fleet, &operator, &requests).await?);
 
     quiet(&operator).await?;
     let before = operator.writes().await?;
@@ -85,7 +85,7 @@ async fn main() -> Result<()> {
     let minutes = arguments.rest as f64 / 60.0;
     figures.push(Figure {
         what: "requests per minute at rest: the operator's, lease and watches".into(),
-        here: format!("{:.0}", together.since(alone) / minutes),
+        here: format!("{:.0}", together.since(alone).requests / minutes),
         target: "leases and watches only",
     });
     let memory = operator.memory()?;
@@ -118,7 +118,7 @@ async fn main() -> Result<()> {
 
 /// Creates all jobs, and waits for their batch Jobs.
 async fn create(fleet: &Fleet, operator: &Operator, requests: &Requests) -> Result<Vec<Figure>> {
-    let before = requests.read().await?;
+    let (before, cpu_before) = (requests.read().await?, operator.cpu_seconds()?);
     let started = Instant::now();
     let (created, made) = tokio::join!(fleet.create(), fleet.batch_jobs(started));
     created?;
@@ -129,9 +129,9 @@ async fn create(fleet: &Fleet, operator: &Operator, requests: &Requests) -> Resu
     .await?;
     let settled = started.elapsed();
     let writes = operator.writes().await?;
-    let after = requests.read().await?;
+    let used = requests.read().await?.since(before);
     let tasks = f64::from(fleet.tasks());
-    let asked = after.since(before) - f64::from(fleet.jobs());
+    let asked = used.requests - f64::from(fleet.jobs());
     Ok(vec![
         Figure {
             what: format!("{} TuneJobs, {} TuneTasks: all batch Jobs after (s)", fleet.jobs(), fleet.tasks()),
@@ -153,6 +153,7 @@ async fn create(fleet: &Fleet, operator: &Operator, requests: &Requests) -> Resu
             here: format!("{:.2}", asked / tasks),
             target: "",
         },
+        cpu(used.cpu_seconds, operator.cpu_seconds()? - cpu_before),
     ])
 }
 
@@ -162,7 +163,9 @@ async fn report(
     cluster: &Cluster,
     fleet: &Fleet,
     operator: &Operator,
+    requests: &Requests,
 ) -> Result<Vec<Figure>> {
+    let (counted, cpu_before) = (requests.read().await?, operator.cpu_seconds()?);
     let latencies = Latencies::watch(cluster.client()).await?;
     let before = operator.writes().await?;
     let runner = SimulatedRunner::new(cluster.client(), fleet, arguments.reporting, latencies.sent());
@@ -187,7 +190,16 @@ async fn report(
             here: format!("{:.2}", writes / f64::from(reports)),
             target: "1",
         },
+        cpu(requests.read().await?.since(counted).cpu_seconds, operator.cpu_seconds()? - cpu_before),
     ])
+}
+
+fn cpu(api_server: f64, operator: f64) -> Figure {
+    Figure {
+        what: "  CPU seconds of the API server, of the operator".into(),
+        here: format!("{api_server:.1}, {operator:.1}"),
+        target: "",
+    }
 }
 
 /// Waits until nothing is left to be done.
@@ -207,7 +219,7 @@ async fn quiet(operator: &Operator) -> Result<()> {
 async fn rest(requests: &Requests, seconds: u64) -> Result<counters::Total> {
     let before = requests.read().await?;
     tokio::time::sleep(Duration::from_secs(seconds)).await;
-    Ok(counters::Total(requests.read().await?.since(before)))
+    Ok(requests.read().await?.since(before))
 }
 
 #[expect(clippy::print_stdout, reason = "the table is what the program is for")]

@@ -102,6 +102,15 @@ impl Operator {
         .await
     }
 
+    /// Seconds of a CPU that it has used.
+    pub(crate) fn cpu_seconds(&self) -> Result<f64> {
+        let clock_ticks = 100.0; // USER_HZ, which is part of Linux' ABI
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let after_name = stat.rsplit(") ").next().unwrap_or_default();
+        let ticks: f64 = after_name.split(' ').skip(11).take(2).filter_map(|n| n.parse::<f64>().ok()).sum();
+        Ok(ticks / clock_ticks)
+    }
+
     /// Its memory.
     pub(crate) fn memory(&self) -> Result<Memory> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
