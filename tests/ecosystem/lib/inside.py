@@ -53,7 +53,10 @@ def run(settings):
         return tally.end()
     states.begin()
     gitops.begin()
-    prometheus = started(tools, settings)
+    folder = pathlib.Path(settings["work"]) / "prometheus"
+    folder.mkdir()
+    started = tally.attempt(metrics.prometheus_reads_both_operators, tools["prometheus"], definitions, folder)
+    prometheus = Needed(started, tools["prometheus"].reason or definitions.reason)
     tally.all(CHART)
     objects = None
     if any(map(tally.wanted, ("kstatus_sees_every_state", "flux_sees_every_state", "argocd_sees_every_state"))):
@@ -74,15 +77,3 @@ def run(settings):
     # It takes operators from the namespaces of all others.
     tally.all([chart.a_second_release_is_refused_with_the_way_out])
     return tally.end()
-
-
-def started(tools, settings):
-    """Prometheus at work, or why it is not."""
-    for name in ("prometheus", "definitions"):
-        if tools[name].value is None:
-            return tools[name]
-    folder = pathlib.Path(settings["work"]) / "prometheus"
-    folder.mkdir()
-    prometheus = metrics.Prometheus(pathlib.Path(tools["prometheus"].value), folder)
-    prometheus.start()
-    return Needed(prometheus)

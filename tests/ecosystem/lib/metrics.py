@@ -92,7 +92,7 @@ class Prometheus:
     def up(self):
         try:
             return len(self.ask("query", query=f'up{{job="{OPERATOR}"}} == 1')["result"])
-        except OSError:
+        except (OSError, AssertionError):  # it is not there yet, or not ready
             return 0
 
     def range(self, query):
@@ -100,6 +100,12 @@ class Prometheus:
         start, end = self.started, time.time()
         found = self.ask("query_range", query=query, start=start, end=end, step=max(1, (end - start) / 300))
         return found["result"]
+
+
+def prometheus_reads_both_operators(programs, _definitions, folder):
+    prometheus = Prometheus(pathlib.Path(programs), folder)
+    prometheus.start()
+    return prometheus
 
 
 def end_with_parent():
