@@ -13,6 +13,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         job: &job,
         trials: logs.iter().map(|log: &Vec<Trial>| log.as_slice()).collect(),
         settings: settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec(),
+        notices: Vec::new(),
         generated: "from synthetic data, by the report_sample example".to_owned(),
     };
     std::fs::write(path, page(&input)?)?;

@@ -4,17 +4,24 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+#[cfg(feature = "cluster")]
+use crate::cluster::args::{Connection, Doctor, Logs, Results, Switch, Watch};
+
 /// Tune kernels for the share of the GPU (or of the CPUs) that they will be served at.
 #[derive(Debug, Parser)]
 #[command(name = "kubectl-fractune", bin_name = "kubectl fractune", version, max_term_width = 100)]
 #[command(after_help = "Exit codes:
   0   done
-  1   done, but a task has no configuration that compiled, verified and ran; recheck: a time has drifted
+  1   done, but a task has no configuration that compiled, verified and ran; recheck: a time has drifted;
+      watch: the job Failed; results: it is not Complete; doctor: something is broken
   2   the command line is wrong
   65  the job, or the folder given, is wrong: the message names the field and the way out
-  69  what is needed is not there: a compiler, a GPU, a CPU for each share
+  66  there is no such TuneJob, or nothing of it yet that could be shown
+  69  what is needed is not there: a compiler, a GPU, a CPU for each share, the cluster, its definitions
   74  reading or writing failed, for example on a full disk
-  75  interrupted: run again with --resume")]
+  75  interrupted, or out of time: run again with --resume; a job on a cluster goes on
+  77  the cluster does not let you
+  78  the kubeconfig is wrong: no such file, context or user")]
 pub struct Args {
     /// What to do.
     #[command(subcommand)]
@@ -31,18 +38,37 @@ pub enum Command {
         /// The job: a `TuneJob` as for `kubectl apply`; `-` for standard input.
         file: PathBuf,
     },
-    /// Write the report of a run as one HTML page.
+    /// Write the report of a run, or of a job on a cluster, as one HTML page.
     Report {
-        /// The run's output folder.
-        dir: PathBuf,
-        /// Where to write the page; `-` for standard output [default: DIR/report.html].
+        /// Where to write the page; `-` for standard output [default: DIR/report.html, JOB-report.html].
         #[arg(long, short)]
         output: Option<PathBuf>,
+        /// What was found.
+        #[command(flatten)]
+        target: Box<Target>,
     },
     /// Make a job of a tuning problem in the T1 format, as Kernel Tuner and BAT read it.
     Import(Import),
-    /// Print what a run found, for programs to use.
+    /// Print what a run, or a job on a cluster, found, for programs to use.
     Export(Export),
+    /// Follow a job on a cluster until it is done.
+    #[cfg(feature = "cluster")]
+    Watch(Watch),
+    /// Print what a job on a cluster found.
+    #[cfg(feature = "cluster")]
+    Results(Results),
+    /// Print the logs of a job's pods.
+    #[cfg(feature = "cluster")]
+    Logs(Logs),
+    /// Stop a job's pods and keep what they found.
+    #[cfg(feature = "cluster")]
+    Suspend(Switch),
+    /// Let a suspended job go on from what it found.
+    #[cfg(feature = "cluster")]
+    Resume(Switch),
+    /// Look for what is wrong with fractune on a cluster, and say how to mend it.
+    #[cfg(feature = "cluster")]
+    Doctor(Doctor),
     /// Measure the winners of a run again, each alone, and compare with what was reported.
     Recheck {
         /// The run's output folder.
@@ -138,11 +164,26 @@ pub struct Import {
     pub reference: Option<String>,
 }
 
+/// What was found: by a run on this machine, or by a job on a cluster.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Target {
+    /// The run's output folder; where there is no such folder, the name of a `TuneJob`.
+    #[cfg_attr(feature = "cluster", arg(value_name = "DIR|JOB", required_unless_present = "job"))]
+    #[cfg_attr(not(feature = "cluster"), arg(value_name = "DIR", required = true))]
+    pub target: Option<PathBuf>,
+    /// A `TuneJob`, also where there is a folder of its name.
+    #[cfg(feature = "cluster")]
+    #[arg(long, value_name = "NAME", conflicts_with = "target", value_parser = crate::cluster::args::job_name)]
+    pub job: Option<String>,
+    /// Which cluster.
+    #[cfg(feature = "cluster")]
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
 /// Print what a run found.
 #[derive(Debug, clap::Args)]
 pub struct Export {
-    /// The run's output folder.
-    pub dir: PathBuf,
     /// The winners as header or JSON, or every trial in a format of Kernel Tuner.
     #[arg(long, value_enum, default_value_t = Format::Json)]
     pub format: Format,
@@ -159,6 +200,9 @@ pub struct Export {
     /// which gets a file for each.
     #[arg(long, short, default_value = "-")]
     pub output: PathBuf,
+    /// What was found.
+    #[command(flatten)]
+    pub target: Target,
 }
 
 /// What to tune on.

@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 use fractune_agent::backend::replay::{Recording, RecordingFile};
 use fractune_agent::tune::folder::{MANIFEST, write_whole};
 use fractune_agent::tune::recheck::{self, Recheck};
-use fractune_agent::tune::{self, GpuTarget, Output, Plan, RunError, Target, exit, until_interrupted};
+use fractune_agent::tune::{self, GpuTarget, Output, Plan, RunError, exit, until_interrupted};
 use fractune_agent::worker::WorkerCommand;
 use fractune_tuner::formats::{write_cachefile, write_t4};
 use fractune_tuner::kernel::Language;
 use fractune_tuner::results::JobResult;
 
-use crate::args::{BackendName, Export, Format, Run};
+use crate::args::{BackendName, Export, Format, Run, Target};
 use crate::error::CliError;
+use crate::found::{self, Found, Source};
 use crate::job::{self, Job, Overrides};
 use crate::progress::Progress;
 use crate::report::{ReportInput, page};
@@ -35,12 +36,14 @@ pub fn run(args: &Run) -> Result<u8, CliError> {
         return Err(CliError::Usage(message.into()));
     }
     let target = match args.backend {
-        BackendName::Auto if is_cuda(&plan) => Target::Cuda(gpu_target(args.gpu.clone())?),
-        BackendName::Auto | BackendName::Cpu => Target::Cpu(worker_command()?),
-        BackendName::Cuda => Target::Cuda(gpu_target(args.gpu.clone())?),
-        BackendName::Replay => Target::Replay(Recording::read(&recordings(&args.recording)?, &plan.shares)?),
+        BackendName::Auto if is_cuda(&plan) => tune::Target::Cuda(gpu_target(args.gpu.clone())?),
+        BackendName::Auto | BackendName::Cpu => tune::Target::Cpu(worker_command()?),
+        BackendName::Cuda => tune::Target::Cuda(gpu_target(args.gpu.clone())?),
+        BackendName::Replay => {
+            tune::Target::Replay(Recording::read(&recordings(&args.recording)?, &plan.shares)?)
+        }
     };
-    if args.gpu.is_some() && !matches!(target, Target::Cuda(_)) {
+    if args.gpu.is_some() && !matches!(target, tune::Target::Cuda(_)) {
         return Err(CliError::Usage(
             "--gpu is for CUDA kernels, and this run uses no GPU; leave it out".into(),
         ));
@@ -98,13 +101,31 @@ pub fn lint(file: &Path) -> Result<u8, CliError> {
     Ok(exit::DONE)
 }
 
-/// Writes a run's report.
+/// Writes a report, of a run's folder or of a job on a cluster.
 ///
 /// # Errors
 /// [`CliError`].
-pub fn report(dir: &Path, output: Option<&Path>) -> Result<u8, CliError> {
-    let result = outcome::results(dir)?;
-    let path = write_report(dir, &result, output)?;
+pub fn report(target: &Target, output: Option<&Path>) -> Result<u8, CliError> {
+    let path = match found::source(target)? {
+        Source::Folder(dir) => {
+            let result = outcome::results(dir)?;
+            write_report(dir, &result, output)?
+        }
+        #[cfg(feature = "cluster")]
+        Source::Job(job) => {
+            let Some(kept) = found::kept(target, job)? else { return Ok(exit::INTERRUPTED) };
+            let path = output.map_or_else(|| PathBuf::from(format!("{job}-report.html")), Path::to_path_buf);
+            let input = ReportInput {
+                job: &kept.result,
+                trials: kept.trials.iter().map(Vec::as_slice).collect(),
+                settings: [settings(&kept.result), crate::cluster::gaps()].concat(),
+                notices: kept.notices.clone(),
+                generated: generated(),
+            };
+            write_page(&path, &input)?;
+            path
+        }
+    };
     if path != Path::new("-") {
         print(&format!("{}\n", path.display()))?;
     }
@@ -117,12 +138,21 @@ fn write_report(dir: &Path, result: &JobResult, output: Option<&Path>) -> Result
         job: result,
         trials: trials.iter().map(Vec::as_slice).collect(),
         settings: settings(result),
-        generated: format!("kubectl-fractune {}", env!("CARGO_PKG_VERSION")),
+        notices: Vec::new(),
+        generated: generated(),
     };
-    let html = page(&input).map_err(|error| CliError::Render(error.to_string()))?;
     let path = output.map_or_else(|| dir.join("report.html"), Path::to_path_buf);
-    write(&path, &html)?;
+    write_page(&path, &input)?;
     Ok(path)
+}
+
+fn write_page(path: &Path, input: &ReportInput<'_>) -> Result<(), CliError> {
+    let html = page(input).map_err(|error| CliError::Render(error.to_string()))?;
+    write(path, &html)
+}
+
+fn generated() -> String {
+    format!("kubectl-fractune {}", env!("CARGO_PKG_VERSION"))
 }
 
 /// The conditions of measurement that are the job's choice.
@@ -140,32 +170,49 @@ fn settings(result: &JobResult) -> Vec<(String, String)> {
     .collect()
 }
 
-/// Writes a run's winners, or every trial of it.
+/// Writes the winners, or every trial, of a run or of a job on a cluster.
 ///
 /// # Errors
 /// [`CliError`].
 pub fn export(args: &Export) -> Result<u8, CliError> {
-    let dir = &args.dir;
     let winners = matches!(args.format, Format::Header | Format::Json);
     if winners && (args.share.is_some() || args.kernel.is_some() || args.problem.is_some()) {
         let message = "--share, --kernel and --problem choose among trials, for --format kernel-tuner and t4; \
                        the header and the JSON have every winner";
         return Err(CliError::Render(message.to_owned()));
     }
-    let result = outcome::results(dir)?;
-    let text = match args.format {
-        Format::Header => {
-            outcome::require_winners(dir, &result)?;
-            export::header(&result).map_err(|error| CliError::Render(error.to_string()))?
-        }
-        Format::Json => {
-            outcome::require_winners(dir, &result)?;
-            export::json(&result) + "\n"
-        }
-        Format::KernelTuner => return export_trials::export(args, &result, write_cachefile),
-        Format::T4 => return export_trials::export(args, &result, write_t4),
+    let trials = match args.format {
+        Format::KernelTuner => write_cachefile,
+        Format::Header | Format::Json | Format::T4 => write_t4,
     };
-    write(&args.output, &text)?;
+    match found::source(&args.target)? {
+        Source::Folder(dir) if winners => {
+            let result = outcome::results(dir)?;
+            outcome::require_winners(dir, &result)?;
+            let text = if args.format == Format::Header {
+                export::header(&result).map_err(|error| CliError::Render(error.to_string()))?
+            } else {
+                export::json(&result) + "\n"
+            };
+            write(&args.output, &text)?;
+        }
+        Source::Folder(dir) => export_trials::export(args, &Found::of_folder(dir)?, trials)?,
+        #[cfg(feature = "cluster")]
+        Source::Job(job) if winners => {
+            let Some(text) = found::published(&args.target, job, args.format)? else {
+                return Ok(exit::INTERRUPTED);
+            };
+            write(&args.output, &text)?;
+        }
+        #[cfg(feature = "cluster")]
+        Source::Job(job) => {
+            let Some(kept) = found::kept(&args.target, job)? else { return Ok(exit::INTERRUPTED) };
+            for notice in &kept.notices {
+                print_error(&format!("note: {notice}"));
+            }
+            export_trials::export(args, &Found::of_job(job, kept), trials)?;
+        }
+    }
     Ok(exit::DONE)
 }
 
@@ -192,8 +239,8 @@ pub fn recheck(
     let result = outcome::results(dir)?;
     outcome::require_winners(dir, &result)?;
     let target = match (result.device.backend.as_str(), &result.device.gpu) {
-        ("cpu", _) => Target::Cpu(worker_command()?),
-        ("cuda", Some(used)) => Target::Cuda(gpu_target(gpu.or(Some(used.uuid.clone())))?),
+        ("cpu", _) => tune::Target::Cpu(worker_command()?),
+        ("cuda", Some(used)) => tune::Target::Cuda(gpu_target(gpu.or(Some(used.uuid.clone())))?),
         (backend, _) => {
             let message = format!("a run on {backend} is a simulation: there is nothing to measure again");
             return Err(CliError::Folder { dir: dir.into(), message });
@@ -261,7 +308,7 @@ fn recordings(arguments: &[String]) -> Result<Vec<RecordingFile>, CliError> {
 }
 
 /// Columns of the terminal; none if standard output is no terminal.
-fn terminal_width() -> Option<u16> {
+pub(crate) fn terminal_width() -> Option<u16> {
     use std::io::IsTerminal as _;
     let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
     (std::io::stdout().is_terminal() && size.ws_col > 0).then_some(size.ws_col)
@@ -272,7 +319,7 @@ fn to_json(value: &impl serde::Serialize) -> Result<String, CliError> {
 }
 
 /// Prints to standard output. A reader that has gone away, such as `head`, is no error.
-fn print(text: &str) -> Result<(), CliError> {
+pub(crate) fn print(text: &str) -> Result<(), CliError> {
     match std::io::stdout().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush()) {
         Err(source) if source.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(CliError::Io { path: "standard output".into(), source })

@@ -40,6 +40,30 @@ pub enum CliError {
         /// What is missing in it.
         message: String,
     },
+    /// What was found has not what is asked of it.
+    #[error("{what}: {message}")]
+    Found {
+        /// The folder or the job.
+        what: String,
+        /// What is missing in it.
+        message: String,
+    },
+    /// A cluster did not do what was asked.
+    #[cfg(feature = "cluster")]
+    #[error(transparent)]
+    Cluster(#[from] crate::cluster::ClusterError),
+    /// Neither a folder nor a job has this name.
+    #[cfg(feature = "cluster")]
+    #[error("there is no folder {name} here, so it would be a TuneJob: {error}")]
+    NeitherFolderNorJob {
+        /// As given on the command line.
+        name: String,
+        /// Why it is no job either.
+        error: crate::cluster::ClusterError,
+    },
+    /// What is there cannot be written as YAML.
+    #[error("cannot be written as YAML: {0}")]
+    Yaml(#[from] serde_yaml::Error),
     /// The run found nothing that could be used.
     #[error("{}: the run has no winner: every trial failed; see {}", .0.display(), .0.join("report.html").display())]
     NoWinner(PathBuf),
@@ -74,10 +98,14 @@ impl CliError {
             CliError::NoWinner(_) => exit::NO_RESULT,
             CliError::Run(error) => error.exit_code(),
             CliError::Usage(_) => exit::USAGE,
+            #[cfg(feature = "cluster")]
+            CliError::Cluster(error) | CliError::NeitherFolderNorJob { error, .. } => error.exit_code(),
             CliError::Invalid { .. }
             | CliError::Import { .. }
             | CliError::Unreadable { .. }
             | CliError::Folder { .. }
+            | CliError::Found { .. }
+            | CliError::Yaml(_)
             | CliError::Recording(_)
             | CliError::Render(_) => exit::SPEC,
         }

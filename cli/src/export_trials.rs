@@ -1,12 +1,10 @@
-//! Every trial of a run, in the formats of Kernel Tuner.
+//! Every trial of a run or a job, in the formats of Kernel Tuner.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use fractune_agent::tune::exit;
-use fractune_agent::tune::folder::{MANIFEST, TRIALS};
+use fractune_agent::tune::folder::MANIFEST;
 use fractune_tuner::formats::{Recording, Written};
-use fractune_tuner::results::{JobResult, TaskResult};
 use fractune_tuner::task::Task;
 use fractune_tuner::trial::Trial;
 use jiff::Timestamp;
@@ -14,44 +12,41 @@ use jiff::Timestamp;
 use crate::args::Export;
 use crate::commands::{print_error, write};
 use crate::error::CliError;
-use crate::job::{self, Overrides};
-use crate::outcome;
+use crate::found::Found;
 
-/// Writes the trials of the run's tasks at one share: of one task to a file or standard output, of several
-/// to a file each.
+/// Writes the trials of the tasks at one share: of one task to a file or standard output, of several to a file
+/// each.
 ///
 /// # Errors
 /// [`CliError`].
-pub fn export(
+pub(crate) fn export(
     args: &Export,
-    result: &JobResult,
+    found: &Found,
     format: fn(&Recording<'_>) -> Written,
-) -> Result<u8, CliError> {
-    let dir = &args.dir;
-    let share = share(args, result)?;
-    let overrides = Overrides { shares: result.shares.clone(), ..Overrides::default() };
-    let plan = job::read(&dir.join(MANIFEST), &overrides)?.plan;
-    let trials = outcome::trials(dir, result)?;
-    let chosen: Vec<(&TaskResult, Vec<Trial>)> = result
+) -> Result<(), CliError> {
+    let result = &found.result;
+    let share = share(args, found)?;
+    let chosen: Vec<usize> = result
         .tasks
         .iter()
-        .zip(trials)
-        .filter(|(task, _)| args.kernel.as_ref().is_none_or(|kernel| *kernel == task.kernel))
-        .filter(|(task, _)| args.problem.as_ref().is_none_or(|problem| *problem == task.problem))
+        .enumerate()
+        .filter(|(_, task)| args.kernel.as_ref().is_none_or(|kernel| *kernel == task.kernel))
+        .filter(|(_, task)| args.problem.as_ref().is_none_or(|problem| *problem == task.problem))
+        .map(|(position, _)| position)
         .collect();
     let names = || {
         let named = result.tasks.iter().map(|task| format!("{} / {}", task.kernel, task.problem));
         named.collect::<Vec<_>>().join(", ")
     };
     let folder = match chosen.as_slice() {
-        [] => return Err(fail(dir, format!("no such kernel and problem; the run has {}", names()))),
+        [] => return Err(found.lacks(format!("no such kernel and problem; there is {}", names()))),
         [_] => args.output.is_dir(),
         _ if args.output == Path::new("-") || args.output.is_file() => {
             let message = format!(
-                "the run has {}: name a folder with --output, or choose with --kernel and --problem",
+                "there is {}: name a folder with --output, or choose with --kernel and --problem",
                 names()
             );
-            return Err(fail(dir, message));
+            return Err(found.lacks(message));
         }
         _ => true,
     };
@@ -59,16 +54,16 @@ pub fn export(
         std::fs::create_dir_all(&args.output)
             .map_err(|source| CliError::Io { path: args.output.display().to_string(), source })?;
     }
-    for (task, trials) in chosen {
-        let planned = plan
-            .tasks
-            .iter()
-            .find(|planned| planned.kernel.name == task.kernel && planned.problem.name == task.problem)
-            .ok_or_else(|| {
-                fail(dir, format!("{MANIFEST} has no {} / {}; do not edit it", task.kernel, task.problem))
-            })?;
-        let ended = std::fs::metadata(dir.join(&task.folder).join(TRIALS)).and_then(|m| m.modified()).ok();
-        let trials = with_timestamps(trials, ended);
+    for position in chosen {
+        let (Some(task), Some(trials)) = (result.tasks.get(position), found.trials.get(position)) else {
+            continue;
+        };
+        let of_the_task =
+            |planned: &&Task| planned.kernel.name == task.kernel && planned.problem.name == task.problem;
+        let planned = found.planned.iter().find(of_the_task).ok_or_else(|| {
+            found.lacks(format!("{MANIFEST} has no {} / {}; do not edit it", task.kernel, task.problem))
+        })?;
+        let trials = with_timestamps(trials.clone(), found.ended.get(position).copied().flatten());
         let device = if result.device.backend == "replay" {
             format!("simulation of {}", result.device.product)
         } else {
@@ -84,7 +79,7 @@ pub fn export(
         });
         if written.entries == 0 {
             let message = format!("{} / {} has no trial at share {share}", task.kernel, task.problem);
-            return Err(fail(dir, message));
+            return Err(found.lacks(message));
         }
         if written.left_out > 0 {
             print_error(&format!(
@@ -99,15 +94,11 @@ pub fn export(
             if folder { args.output.join(format!("{}.json", task.folder)) } else { args.output.clone() };
         write(&path, &written.text)?;
     }
-    Ok(exit::DONE)
+    Ok(())
 }
 
-fn fail(dir: &Path, message: String) -> CliError {
-    CliError::Folder { dir: dir.into(), message }
-}
-
-fn share(args: &Export, result: &JobResult) -> Result<u8, CliError> {
-    let shares = &result.shares;
+fn share(args: &Export, found: &Found) -> Result<u8, CliError> {
+    let shares = &found.result.shares;
     let listed = || shares.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let chosen = match (args.share, shares.as_slice()) {
         (Some(share), _) => share,
@@ -117,8 +108,7 @@ fn share(args: &Export, result: &JobResult) -> Result<u8, CliError> {
     if shares.contains(&chosen) {
         return Ok(chosen);
     }
-    let message = format!("the run has no share {chosen}; choose one of {} with --share", listed());
-    Err(fail(&args.dir, message))
+    Err(found.lacks(format!("the run has no share {chosen}; choose one of {} with --share", listed())))
 }
 
 /// The problem's sizes by name, which is the order of the dimensions in an imported job. Kernel Tuner knows

@@ -1,10 +1,14 @@
 //! The kubectl plugin and local runs.
 
+mod across;
 pub mod args;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 pub mod commands;
 pub mod error;
 pub mod export;
-pub mod export_trials;
+mod export_trials;
+mod found;
 pub mod import;
 mod import_source;
 pub mod job;

@@ -7,6 +7,8 @@ use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 use fractune_agent::tune::recheck::Recheck;
 use fractune_tuner::results::{JobResult, ShareResult, TaskResult, Timed};
 
+use crate::across;
+
 /// A quiet time that is known no better than this, in percent, was not taken on a quiet device.
 const DISTURBED_PERCENT: f64 = 5.0;
 
@@ -30,6 +32,7 @@ pub fn summary(job: &JobResult, width: Option<u16>) -> String {
         text.push_str("\nTotals by weight\n");
         push_table(&mut text, totals_table(job), width);
     }
+    push_across(&mut text, job);
     text.push_str("\nOutcomes\n");
     for task in &job.tasks {
         let _ = writeln!(text, "  {} / {}: {}", task.kernel, task.problem, outcomes(task));
@@ -52,6 +55,21 @@ pub fn summary(job: &JobResult, width: Option<u16>) -> String {
         let _ = writeln!(text, "note: {}", one_line(note));
     }
     text
+}
+
+/// How much of the device is enough for each task, and what serves every share.
+fn push_across(text: &mut String, job: &JobResult) {
+    let told: Vec<(&TaskResult, Vec<String>)> =
+        job.tasks.iter().map(|task| (task, across::sentences(job, task))).collect();
+    if told.iter().all(|(_, sentences)| sentences.is_empty()) {
+        return;
+    }
+    text.push_str("\nAcross shares\n");
+    for (task, sentences) in told {
+        for sentence in sentences {
+            let _ = writeln!(text, "  {} / {}: {sentence}", task.kernel, task.problem);
+        }
+    }
 }
 
 /// One sentence for every winner whose time is not known well, though it was measured alone.
@@ -145,7 +163,8 @@ pub(crate) fn loss(share: &ShareResult, tuned_at: u8) -> String {
     match (share.loss_with_choice_of(tuned_at), share.served.iter().any(|s| s.tuned_at == tuned_at)) {
         (Some(loss), _) => signed_percent(loss * 100.0),
         (None, true) => "failed".to_owned(),
-        (None, false) => "not timed".to_owned(),
+        // Nothing won there, or it is not kept.
+        (None, false) => "-".to_owned(),
     }
 }
 
@@ -226,7 +245,7 @@ fn totals_table(job: &JobResult) -> Table {
 }
 
 /// A table whose columns from `numbers_from` on are aligned to the right.
-fn new_table(header: &[&str], numbers_from: usize) -> Table {
+pub(crate) fn new_table(header: &[&str], numbers_from: usize) -> Table {
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY);
     table.set_header(header.to_vec());
@@ -236,7 +255,8 @@ fn new_table(header: &[&str], numbers_from: usize) -> Table {
     table
 }
 
-fn push_table(text: &mut String, mut table: Table, width: Option<u16>) {
+/// Adds a table that is at most `width` columns wide; without a width nothing is wrapped.
+pub(crate) fn push_table(text: &mut String, mut table: Table, width: Option<u16>) {
     if let Some(width) = width {
         table.set_content_arrangement(ContentArrangement::Dynamic);
         table.set_width(width);

@@ -10,6 +10,8 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::task::{Knee, OneForAll};
+
 /// Kernels to tune, and the GPU shares they will be served at.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[kube(
@@ -169,6 +171,10 @@ pub struct TuneJobStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 2048))]
     pub results: Vec<TunedResult>,
+    /// What the winners' times at all shares say, for each kernel and problem.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2048))]
+    pub across: Vec<AcrossSharesOf>,
     /// The sum over all tasks of weight times time.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 48))]
@@ -258,6 +264,24 @@ pub struct TunedResult {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub gpu: Option<String>,
+}
+
+/// What times at all shares say of a kernel and problem.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AcrossSharesOf {
+    /// Kernel name.
+    #[schemars(length(min = 1, max = 63))]
+    pub kernel: String,
+    /// Problem name.
+    #[schemars(length(min = 1, max = 63))]
+    pub problem: String,
+    /// The smallest share beyond which more of the GPU buys less than `measure.kneePercent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub knee: Option<Knee>,
+    /// The one configuration that is least bad at the share where it is worst.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub one_for_all: Option<OneForAll>,
 }
 
 /// The sum over all tasks of weight times time, under one condition.

@@ -9,6 +9,7 @@ pub mod conditions;
 mod fields;
 mod job;
 mod load;
+pub mod names;
 pub mod schema;
 mod task;
 mod validate;
@@ -16,10 +17,14 @@ mod yaml;
 
 pub use booleans::booleans_to_kubectl;
 pub use job::{
-    JobTotal, Neighbours, PodTemplate, State, TaskCounts, TuneJob, TuneJobSpec, TuneJobStatus, TunedResult,
+    AcrossSharesOf, JobTotal, Neighbours, PodTemplate, State, TaskCounts, TuneJob, TuneJobSpec,
+    TuneJobStatus, TunedResult,
 };
 pub use load::{LoadError, Manifest, load, parse};
-pub use task::{BestAtShare, Gpu, TrialCounts, TuneTask, TuneTaskSpec, TuneTaskStatus, UnitsAtShare};
+pub use task::{
+    AcrossShares, BestAtShare, Gpu, Knee, OneForAll, TrialCounts, TuneTask, TuneTaskSpec, TuneTaskStatus,
+    UnitsAtShare,
+};
 pub use validate::validate;
 pub use yaml::MAX_BYTES;
 
@@ -27,6 +32,8 @@ pub use yaml::MAX_BYTES;
 pub mod labels {
     /// Name of the `TuneJob`; its digest where the name is longer than a label's value may be.
     pub const JOB: &str = "fractune.dev/job";
+    /// Kubernetes' own, on pods of an Indexed Job: the index of the pod's task.
+    pub const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 }
 
 /// Field managers of server-side apply.

@@ -85,6 +85,9 @@ pub struct TuneTaskStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 48))]
     pub best: Vec<BestAtShare>,
+    /// What the winners' times at all shares say; none before the quiet rounds, and with one share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub across: Option<AcrossShares>,
     /// Where it was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu: Option<Gpu>,
@@ -183,6 +186,47 @@ pub struct BestAtShare {
     /// Whether the time is from the quiet rounds at the end, and not from the search.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub quiet: bool,
+}
+
+/// What times at all shares say of a kernel and problem.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AcrossShares {
+    /// The smallest share beyond which more of the GPU buys less than `measure.kneePercent`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub knee: Option<Knee>,
+    /// The one configuration that is least bad at the share where it is worst.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub one_for_all: Option<OneForAll>,
+}
+
+/// The smallest share that is nearly as good as the largest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Knee {
+    /// Share in percent.
+    #[schemars(range(min = 1, max = 100))]
+    pub share: u8,
+    /// Its winner's time over that at the largest share, such as `1.04`.
+    #[schemars(length(max = 32))]
+    pub slowdown: String,
+}
+
+/// A configuration for every share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OneForAll {
+    /// Number of the trial.
+    #[schemars(range(min = 0))]
+    pub trial: i64,
+    /// Its parameter values.
+    pub configuration: Configuration,
+    /// The share in percent where it is worst.
+    #[schemars(range(min = 1, max = 100))]
+    pub worst_share: u8,
+    /// Its time there over that of the share's own winner, such as `1.08`.
+    #[schemars(length(max = 32))]
+    pub worst_slowdown: String,
 }
 
 /// Where a task was measured.

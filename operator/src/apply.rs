@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use fractune_crds::conditions::reason;
-use fractune_crds::{API_VERSION, TuneJobStatus, TuneTask, managers};
+use fractune_crds::{API_VERSION, TuneJobStatus, TuneTask, managers, names};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
@@ -23,7 +23,6 @@ use tracing::debug;
 use crate::fetch::Observed;
 use crate::leadership::{Leadership, NotLeading};
 use crate::metrics::Metrics;
-use crate::names;
 use crate::plan::{Object, Plan, Scale};
 use crate::validate::Stalled;
 

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use fractune_crds::{TuneJob, TuneTask, labels};
+use fractune_crds::{TuneJob, TuneTask, labels, names};
 use futures::{Stream, StreamExt as _};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
@@ -19,7 +19,6 @@ use tracing::trace;
 
 use crate::args::Arguments;
 use crate::fetch::{Caches, references};
-use crate::names;
 use crate::reconcile::{Context, on_error, reconcile};
 
 /// A job as it is watched.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use fractune_crds::{GROUP, TuneJob, TuneTask, labels};
+use fractune_crds::{GROUP, TuneJob, TuneTask, labels, names};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use jiff::{SignedDuration, Timestamp};
@@ -16,7 +16,6 @@ use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, Resource, ResourceExt as _};
 
-use crate::names;
 use crate::status::batch;
 
 /// The Job controller says again that it cannot create pods before this time has passed.

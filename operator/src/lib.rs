@@ -21,7 +21,6 @@ pub mod fetch;
 mod fixture;
 pub mod leadership;
 pub mod metrics;
-pub mod names;
 pub mod plan;
 pub mod reconcile;
 pub mod run;

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use fractune_crds::conditions::reason;
-use fractune_crds::{API_VERSION, TuneJob, TuneJobSpec};
+use fractune_crds::{API_VERSION, TuneJob, TuneJobSpec, names};
 use fractune_tuner::kernel::{ConfigMapKeyRef, Kernel};
 use kube::ResourceExt as _;
 use serde_json::json;
 
 use crate::fetch::{Observed, Sources};
-use crate::names;
 
 /// Bytes that a `ConfigMap` has room for, with some to spare for its metadata.
 const MAX_MANIFEST: usize = 1_000_000;

@@ -242,6 +242,9 @@ pub struct MeasureSettings {
     /// How many of each share's best trials are measured again, quietly, at the end.
     #[schemars(range(min = 1, max = 100))]
     pub finalists: u32,
+    /// More of the GPU that buys less than this many percent is not worth having: where the report puts the knee.
+    #[schemars(range(min = 1, max = 1000))]
+    pub knee_percent: u32,
 }
 
 impl Default for MeasureSettings {
@@ -252,6 +255,7 @@ impl Default for MeasureSettings {
             timeout_seconds: 15,
             cache: CacheState::Cold,
             finalists: 10,
+            knee_percent: 5,
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use fractune_crds::{BestAtShare, Gpu, Neighbours, TuneTaskStatus, UnitsAtShare};
+use fractune_crds::{
+    AcrossShares, BestAtShare, Gpu, Knee, Neighbours, OneForAll, TuneTaskStatus, UnitsAtShare,
+};
 use fractune_tuner::results::{Device, JobResult, ShareResult, TaskResult};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -63,6 +65,10 @@ pub(super) fn status(facts: &Facts<'_>) -> TuneTaskStatus {
             None if has_winners => before.map(|before| before.best.clone()).unwrap_or_default(),
             None => best_so_far(facts.progress),
         },
+        across: match result {
+            Some((job, task)) => across(job, task),
+            None => before.and_then(|before| before.across.clone()),
+        },
         gpu: device.map(gpu),
         node: (!facts.node.is_empty()).then(|| cut(facts.node, 253)),
         size_macros: match result {
@@ -115,6 +121,21 @@ fn quiet_best(job: &JobResult, task: &TaskResult) -> Vec<BestAtShare> {
         quiet: true,
     });
     best.collect()
+}
+
+/// What is said of one share is nothing across shares.
+fn across(job: &JobResult, task: &TaskResult) -> Option<AcrossShares> {
+    let slowdown = |loss: f64| format!("{:.2}", 1.0 + loss);
+    let knee = task
+        .knee(f64::from(job.measure.knee_percent))
+        .map(|knee| Knee { share: knee.share, slowdown: slowdown(knee.loss) });
+    let one_for_all = task.one_for_all().map(|choice| OneForAll {
+        trial: i64::from(choice.trial),
+        configuration: choice.configuration,
+        worst_share: choice.worst_at,
+        worst_slowdown: slowdown(choice.worst_loss),
+    });
+    (knee.is_some() || one_for_all.is_some()).then_some(AcrossShares { knee, one_for_all })
 }
 
 fn metrics(metrics: &BTreeMap<String, f64>) -> BTreeMap<String, String> {
@@ -260,6 +281,10 @@ mod tests {
         assert_eq!(half.noise_percent.as_deref(), Some("0.83"));
         assert_eq!(half.metrics["gflops"], "1.23457");
         assert_eq!((complete.trials.total, complete.size_macros["M"]), (4, 64));
+        let across = complete.across.unwrap();
+        assert_eq!(across.knee, Some(Knee { share: 100, slowdown: "1.00".into() }));
+        let choice = across.one_for_all.unwrap();
+        assert_eq!((choice.trial, choice.worst_slowdown.as_str()), (3, "1.00"));
         assert_eq!((complete.completion_time, complete.state), (Some(time.clone()), Some(State::Complete)));
         let failed = end(65);
         let failed = status(&Facts { results: Some(&results), ..facts(&failed, &progress, &time) });
@@ -277,6 +302,7 @@ mod tests {
         let before = status(&Facts { results: Some(&results), ..facts(&done, &progress, &time) });
         let again = status(&Facts { before: Some(&before), ..facts(&Phase::Tuning, &progress, &time) });
         assert_eq!((again.best, again.size_macros), (before.best, before.size_macros));
+        assert!(again.across.is_some() && again.across == before.across);
     }
 
     #[test]

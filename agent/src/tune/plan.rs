@@ -40,8 +40,14 @@ impl Plan {
     #[must_use]
     pub fn identity(&self, task: &Task, device: &Device) -> BTreeMap<String, String> {
         let shares: Vec<_> = self.shares.iter().map(ToString::to_string).collect();
-        let MeasureSettings { min_time_ms, max_noise_percent, timeout_seconds, cache, finalists: _ } =
-            &self.measure;
+        let MeasureSettings {
+            min_time_ms,
+            max_noise_percent,
+            timeout_seconds,
+            cache,
+            finalists: _,
+            knee_percent: _,
+        } = &self.measure;
         let first: Vec<_> = self.search.start.iter().map(ToString::to_string).collect();
         [
             ("kernel and problem", task.digest()),

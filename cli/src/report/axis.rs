@@ -15,6 +15,8 @@ enum Unit {
     Count,
     /// A ratio: `2x`.
     Ratio,
+    /// A share in percent.
+    Share,
     /// One row for each label, the first one at the top.
     Rows(Vec<String>),
 }
@@ -58,6 +60,11 @@ impl Axis {
         let mut axis = Self::linear(0.0, high.max(1.0), Unit::Count, ticks);
         axis.ticks.retain(|t| t.fract() == 0.0);
         axis
+    }
+
+    /// Shares from none to the whole.
+    pub(super) fn shares() -> Self {
+        Self::linear(0.0, 100.0, Unit::Share, 5)
     }
 
     /// Search time in milliseconds from zero.
@@ -112,6 +119,7 @@ impl Axis {
             }
             Unit::Count => trimmed(value),
             Unit::Ratio => format!("{}x", trimmed(value)),
+            Unit::Share => format!("{} %", trimmed(value)),
             Unit::Rows(labels) => labels.get(value as usize).cloned().unwrap_or_default(),
         }
     }

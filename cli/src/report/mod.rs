@@ -5,6 +5,7 @@
 
 mod axis;
 mod conditions;
+mod curve;
 mod distribution;
 mod effects;
 mod failures;
@@ -29,6 +30,8 @@ pub struct ReportInput<'a> {
     pub trials: Vec<&'a [Trial]>,
     /// Further conditions of measurement, each a name and a value: seed, strategy, cache state, version.
     pub settings: Vec<(String, String)>,
+    /// What must be known before any number is read, each a sentence.
+    pub notices: Vec<String>,
     /// When and by what the page was made, in words.
     pub generated: String,
 }
@@ -82,6 +85,7 @@ pub fn page(input: &ReportInput) -> Result<String, ReportError> {
                 header {
                     h1 { (title) }
                     (banners(job))
+                    @for notice in &input.notices { p.banner role="note" { strong { "Note:" } " " (notice) "." } }
                     (verdict::sentences(job))
                 }
                 main {
@@ -159,7 +163,8 @@ mod tests {
     fn page_of(job: &JobResult, logs: &[Vec<Trial>]) -> String {
         let trials = logs.iter().map(Vec::as_slice).collect();
         let settings = vec![("Seed".to_owned(), "42".to_owned())];
-        page(&ReportInput { job, trials, settings, generated: "by a test".to_owned() }).unwrap()
+        let notices = vec!["1 of 2 <tasks> is not done".to_owned()];
+        page(&ReportInput { job, trials, settings, notices, generated: "by a test".to_owned() }).unwrap()
     }
 
     #[test]
@@ -169,7 +174,9 @@ mod tests {
         for forbidden in ["http:", "https:", "<script", "<link", "@import"] {
             assert!(!page.contains(forbidden), "{forbidden}");
         }
-        for expected in ["as fast as the default", "mlp-up", "Totals", "role=\"img\"", "Landlock", "Seed"] {
+        for expected in
+            ["as fast as the default", "mlp-up", "Totals", "role=\"img\"", "Landlock", "Seed", "2 &lt;tasks"]
+        {
             assert!(page.contains(expected), "{expected}");
         }
         assert!(!page.contains("Simulation"));
@@ -277,8 +284,13 @@ mod tests {
     #[test]
     fn logs_and_tasks_must_match() {
         let (job, _) = sample::job();
-        let input =
-            ReportInput { job: &job, trials: Vec::new(), settings: Vec::new(), generated: String::new() };
+        let input = ReportInput {
+            job: &job,
+            trials: Vec::new(),
+            settings: Vec::new(),
+            notices: Vec::new(),
+            generated: String::new(),
+        };
         assert!(matches!(page(&input), Err(ReportError::Logs { tasks: 3, logs: 0 })));
     }
 }

@@ -1,13 +1,15 @@
 //! What was found for one kernel and problem.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use fractune_tuner::kernel::{Configuration, Value};
 use fractune_tuner::results::{Ended, JobResult, ShareResult, TaskResult};
 use fractune_tuner::trial::Trial;
 use maud::{Markup, html};
 
-use super::{ReportError, count, distribution, effects, failures, progress, share_label, svg};
+use super::{ReportError, count, curve, distribution, effects, failures, progress, share_label, svg};
+use crate::across;
 use crate::table::{duration, loss, losses, noise, three_digits, times, within_noise};
 
 /// The section of one task; `index` makes its anchor unique.
@@ -29,11 +31,21 @@ pub(super) fn section(
                 (summary(job, task))
                 (winners(task))
                 @if job.shares.len() > 1 { (matrix(job, task)) }
+                @if let Some(curve) = curve::figure(task)? {
+                    h3 { "Across shares" }
+                    @for sentence in across::sentences(job, task) { p { (capitalised(&sentence)) "." } }
+                    (curve)
+                }
             }
             @if let Some(charts) = charts { (charts) }
             (failures::section(task, trials))
         }
     })
+}
+
+fn capitalised(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 fn charts(job: &JobResult, task: &TaskResult, trials: &[Trial]) -> Result<Markup, ReportError> {
@@ -59,15 +71,24 @@ fn search_in_words(task: &TaskResult) -> String {
         Ended::Target => "until every share had reached its target",
     };
     let seconds = |ms: u64| duration(ms.saturating_mul(1_000_000));
-    format!(
-        "Weight {}. {} in {}, {why}. {} of {} combinations are valid. Quiet rounds took {}.",
+    let mut text = format!(
+        "Weight {}. {} in {}, {why}. {} of {} combinations are valid.",
         task.weight,
         count(task.trials as usize, "trial"),
         seconds(task.search_ms),
         task.valid,
         task.raw,
-        seconds(task.finals_ms)
-    )
+    );
+    // A cluster does not keep it.
+    if task.finals_ms > 0 {
+        let _ = write!(text, " Quiet rounds took {}.", seconds(task.finals_ms));
+    }
+    text
+}
+
+/// Samples behind the best time, where they are known.
+fn samples(share: &ShareResult) -> String {
+    if share.best.samples > 0 { share.best.samples.to_string() } else { "–".to_owned() }
 }
 
 fn summary(job: &JobResult, task: &TaskResult) -> Markup {
@@ -94,7 +115,7 @@ fn summary(job: &JobResult, task: &TaskResult) -> Markup {
                     td.number { (duration(share.best.time_ns)) }
                     td.number { (speedup(share)) }
                     td.number { "±" (noise(&share.best)) }
-                    td.number { (share.best.samples) }
+                    td.number { (samples(share)) }
                     @for metric in &metrics {
                         td.number { (share.metrics.get(*metric).map_or_else(|| "–".to_owned(), |v| three_digits(*v))) }
                     }

@@ -109,7 +109,9 @@ fn total_loss_text(job: &JobResult, share: u8, tuned_at: u8) -> String {
     if share == tuned_at {
         return "–".to_owned();
     }
-    total_loss(job, share, tuned_at).map_or_else(|| "failed".to_owned(), |l| signed_percent(l * 100.0))
+    let known = at_share(job, share).all(|timed| timed.served.iter().any(|s| s.tuned_at == tuned_at));
+    let none = if known { "failed" } else { "–" };
+    total_loss(job, share, tuned_at).map_or_else(|| none.to_owned(), |l| signed_percent(l * 100.0))
 }
 
 /// How much longer all tasks together take at a share with the winners of another; none where one of them

@@ -71,7 +71,7 @@ fn parallelism(observed: &Observed, tasks: usize) -> i32 {
 }
 
 /// Whether a queue decides when the job runs.
-pub(super) fn is_queued(observed: &Observed) -> bool {
+pub(crate) fn is_queued(observed: &Observed) -> bool {
     !queue_labels(observed).is_empty()
 }
 

@@ -1,11 +1,11 @@
 //! Who the reporters are, and what they may do.
 
+use fractune_crds::names;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
 
 use super::{Object, Settings, metadata};
 use crate::fetch::Observed;
-use crate::names;
 
 /// The `ServiceAccount` of a job's reporters, and its binding.
 pub(super) fn objects(observed: &Observed, settings: &Settings) -> Vec<Object> {

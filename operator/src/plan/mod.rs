@@ -6,7 +6,7 @@ mod pod;
 
 use std::collections::BTreeMap;
 
-use fractune_crds::{TuneTask, TuneTaskSpec, labels};
+use fractune_crds::{TuneTask, TuneTaskSpec, labels, names};
 use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
@@ -15,12 +15,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource as _, ResourceExt as _};
 
 use crate::fetch::Observed;
-use crate::names;
 use crate::status::{batch as batch_status, tasks};
 use crate::validate::Checked;
 
-/// Key of the job's file in its `ConfigMap`.
-pub const MANIFEST_KEY: &str = "job.yaml";
+pub(crate) use batch::is_queued;
 
 /// What the operator was told about the pods that it makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,7 +152,7 @@ fn manifest(observed: &Observed, checked: &Checked) -> ConfigMap {
             annotations: Some(digest),
             ..metadata(observed, names::manifest(&observed.base()))
         },
-        data: Some(BTreeMap::from([(MANIFEST_KEY.to_owned(), checked.manifest.clone())])),
+        data: Some(BTreeMap::from([(names::MANIFEST_KEY.to_owned(), checked.manifest.clone())])),
         immutable: Some(true),
         ..ConfigMap::default()
     }

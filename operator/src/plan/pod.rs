@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fractune_crds::{GROUP, TuneJobSpec, labels};
+use fractune_crds::{GROUP, TuneJobSpec, labels, names};
 use fractune_tuner::kernel::Language;
 use k8s_openapi::api::core::v1::ConfigMapProjection;
 use k8s_openapi::api::core::v1::{
@@ -14,9 +14,8 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use super::{MANIFEST_KEY, Settings};
+use super::Settings;
 use crate::fetch::Observed;
-use crate::names;
 
 /// Name of the container that tunes.
 pub(super) const TUNE: &str = "tune";
@@ -69,7 +68,7 @@ pub(super) fn template(observed: &Observed, settings: &Settings) -> PodTemplateS
 
 /// Runs candidates, and has no credential.
 fn tune(spec: &TuneJobSpec, resources: Option<ResourceRequirements>, settings: &Settings) -> Container {
-    let manifest = format!("{MANIFEST_FOLDER}/{MANIFEST_KEY}");
+    let manifest = format!("{MANIFEST_FOLDER}/{}", names::MANIFEST_KEY);
     Container {
         args: Some(arguments(&["tune", &manifest, "--out", OUT, "--link", LINK])),
         resources: Some(requirements(spec, resources)),

@@ -11,6 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::conditions::Conditions;
 use super::{batch, pods, results, tasks};
 use crate::fetch::{Observed, task_count};
+use crate::plan::is_queued;
 use crate::validate::{Checked, Stalled};
 
 /// Failed tasks that a condition tells of; the rest is counted.
@@ -79,6 +80,7 @@ pub fn derive(observed: &Observed, checked: Result<&Checked, &Stalled>) -> Deriv
     if !gone {
         status.trials = results::trials(observed);
         status.results = results::results(observed);
+        status.across = results::across(observed);
         // Without the names there are no weights, and what was said before holds.
         if checked.is_ok() {
             status.totals = results::totals(observed, names);
@@ -161,8 +163,11 @@ fn standing(observed: &Observed, total: usize) -> Standing {
             let message =
                 format!("suspended by spec.suspend; {done} of {total} tasks are done, and trials are kept");
             Standing::new(State::Suspended, reason::SUSPENDED, message)
-        } else {
+        } else if is_queued(observed) {
             Standing::new(State::Suspended, reason::QUEUED, "waits for its queue to admit it")
+        } else {
+            // This pass has resumed it.
+            Standing::new(State::Pending, reason::STARTING, PODS_ARE_STARTING)
         };
     }
     running(observed, done, total)

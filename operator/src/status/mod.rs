@@ -9,7 +9,7 @@ pub mod tasks;
 mod tuned;
 
 pub use derive::{Derived, derive, is_over};
-pub use tuned::{HEADER_KEY, JSON_KEY, tuned};
+pub use tuned::tuned;
 
 #[cfg(test)]
 mod tests;

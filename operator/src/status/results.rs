@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fractune_crds::{BestAtShare, JobTotal, Neighbours, TuneTask, TunedResult};
+use fractune_crds::{AcrossShares, AcrossSharesOf, BestAtShare, JobTotal, Neighbours, TuneTask, TunedResult};
 
 use super::tasks;
 use crate::fetch::Observed;
@@ -17,6 +17,16 @@ pub(super) fn results(observed: &Observed) -> Vec<TunedResult> {
         best.map(|best| result(task, best, product.clone())).collect::<Vec<_>>()
     };
     observed.tasks.values().flat_map(|task| quiet(task)).collect()
+}
+
+/// What tasks that are done say across shares.
+pub(super) fn across(observed: &Observed) -> Vec<AcrossSharesOf> {
+    let of = |task: &TuneTask| {
+        let AcrossShares { knee, one_for_all } = task.status.as_ref()?.across.clone()?;
+        let (kernel, problem) = (task.spec.kernel.clone(), task.spec.problem.clone());
+        Some(AcrossSharesOf { kernel, problem, knee, one_for_all })
+    };
+    observed.tasks.values().filter_map(|task| of(task)).collect()
 }
 
 fn result(task: &TuneTask, best: BestAtShare, gpu: Option<String>) -> TunedResult {

@@ -1,5 +1,6 @@
 use fractune_crds::State;
 use fractune_crds::conditions::reason;
+use fractune_crds::names;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::json;
 
@@ -39,6 +40,34 @@ fn totals_are_weighted_and_the_speedup_is_of_the_first_share() {
     assert_eq!(status.results.len(), 4);
     assert_eq!(status.trials, 6);
     assert_eq!(status.completion_time.unwrap().0.as_second(), NOW);
+}
+
+#[test]
+fn a_job_just_resumed_starts_and_one_in_a_queue_waits() {
+    let mut observed = planned(job(|_| ()));
+    batch(&mut observed, |batch| batch["spec"]["suspend"] = json!(true));
+    assert_eq!(derived(&observed).state, Some(State::Pending));
+    let mut queued = (*observed.job).clone();
+    queued.metadata.labels = Some([("kueue.x-k8s.io/queue-name".to_owned(), "gpus".to_owned())].into());
+    observed.job = queued.into();
+    assert!(holds(&derived(&observed), "Suspended").is_some_and(|held| held.reason == reason::QUEUED));
+}
+
+#[test]
+fn what_tasks_say_across_shares_is_told_by_kernel_and_problem() {
+    let mut observed = planned(job(|_| ()));
+    let mut large = done(1, [(50, 100, 100), (100, 80, 90)]);
+    large["across"] = json!({
+        "knee": {"share": 50, "slowdown": "1.03"},
+        "oneForAll": {"trial": 1, "configuration": {"BLOCK": 2}, "worstShare": 100, "worstSlowdown": "1.08"}
+    });
+    report(&mut observed, 0, done(1, [(50, 100, 200), (100, 50, 200)]));
+    report(&mut observed, 1, large);
+    let across = derived(&observed).across;
+    assert_eq!(across.len(), 1);
+    assert_eq!((across[0].kernel.as_str(), across[0].problem.as_str()), ("scale", "large"));
+    assert_eq!(across[0].knee.as_ref().unwrap().share, 50);
+    assert_eq!(across[0].one_for_all.as_ref().unwrap().worst_slowdown, "1.08");
 }
 
 #[test]
@@ -147,8 +176,12 @@ fn results_are_published_once_for_what_they_say() {
     let map = tuned(&observed).unwrap().unwrap();
     assert_eq!(map.metadata.name.as_deref(), Some("demo-tuned"));
     let data = map.data.clone().unwrap();
-    assert!(data[HEADER_KEY].contains("FRACTUNE_SCALE_SMALL_50_BLOCK 2"), "{}", data[HEADER_KEY]);
-    assert!(data[JSON_KEY].contains("\"timeNs\":100"));
+    assert!(
+        data[names::HEADER_KEY].contains("FRACTUNE_SCALE_SMALL_50_BLOCK 2"),
+        "{}",
+        data[names::HEADER_KEY]
+    );
+    assert!(data[names::JSON_KEY].contains("\"timeNs\":100"));
     observed.config_maps.push(map.into());
     assert_eq!(tuned(&observed), Ok(None));
 }

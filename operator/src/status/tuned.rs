@@ -2,19 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use fractune_crds::{BestAtShare, Neighbours, TuneTask};
+use fractune_crds::{BestAtShare, Neighbours, TuneTask, names};
 use fractune_tuner::formats::tuned::{self as formats, Tuned, TunedTask, Winner};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
 
 use crate::fetch::Observed;
-use crate::names;
 use crate::plan::metadata;
-
-/// Key of the results as JSON.
-pub const JSON_KEY: &str = "tuned.json";
-/// Key of the results as a C and CUDA header.
-pub const HEADER_KEY: &str = "tuned.h";
 
 /// The `ConfigMap` of the results; none before the first task is done, and where the published one says the same.
 ///
@@ -39,7 +33,7 @@ pub fn tuned(observed: &Observed) -> Result<Option<ConfigMap>, String> {
     }
     let mut metadata = metadata(observed, name);
     metadata.annotations = Some(BTreeMap::from([(names::DIGEST_ANNOTATION.to_owned(), digest)]));
-    let data = [(JSON_KEY, Some(json)), (HEADER_KEY, header)];
+    let data = [(names::JSON_KEY, Some(json)), (names::HEADER_KEY, header)];
     let data = data.into_iter().filter_map(|(key, text)| Some((key.to_owned(), text?))).collect();
     Ok(Some(ConfigMap { metadata, data: Some(data), ..ConfigMap::default() }))
 }

@@ -4,6 +4,7 @@ mod faults;
 mod lifecycle;
 mod operators;
 mod others;
+mod plugin;
 mod running;
 mod tuned;
 mod wrong;
@@ -40,6 +41,9 @@ macro_rules! cases {
 fn cases() -> Vec<Case> {
     cases![
         tuned::a_job_is_applied_and_complete_and_another_pod_reads_its_results,
+        plugin::a_job_is_watched_to_its_end_and_its_results_are_those_of_a_local_run,
+        plugin::a_job_is_suspended_and_resumed_by_a_manager_of_its_own,
+        plugin::the_doctor_finds_nothing_wrong_and_then_the_verb_that_was_cut,
         faults::a_deleted_pod_is_replaced_and_goes_on_from_its_checkpoint,
         faults::the_pod_of_a_drained_node_goes_on_on_another_one,
         faults::a_pod_that_vanishes_costs_only_what_was_not_checkpointed,

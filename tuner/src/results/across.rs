@@ -87,7 +87,11 @@ mod tests {
 
     /// A task of which each share has a winner; `times[share][k]` is that of the k-th winner.
     fn with_winners(shares: &[u8], times: &[&[u64]], default: &[u64]) -> TaskResult {
-        let timed = |trial: usize, time: u64| json!({"trial": trial, "configuration": {"x": trial}, "timeNs": time, "noisePercent": 0.1, "samples": 9});
+        let entry = |trial: usize, time: u64| {
+            json!({
+                "trial": trial, "configuration": {"x": trial}, "timeNs": time, "noisePercent": 0.1, "samples": 9
+            })
+        };
         let results: Vec<Value> = shares
             .iter()
             .enumerate()
@@ -98,8 +102,8 @@ mod tests {
                     .map(|(tuned_at, time)| json!({"tunedAt": tuned_at, "timeNs": time}))
                     .collect();
                 json!({
-                    "share": share, "best": timed(at + 1, times[at][at]), "baseline": timed(0, default[at]),
-                    "served": served, "finalists": [timed(at + 1, times[at][at])]
+                    "share": share, "best": entry(at + 1, times[at][at]), "baseline": entry(0, default[at]),
+                    "served": served, "finalists": [entry(at + 1, times[at][at])]
                 })
             })
             .collect();

@@ -13,6 +13,13 @@ const HASH: usize = 8;
 /// the job that pods read.
 pub const DIGEST_ANNOTATION: &str = "fractune.dev/digest";
 
+/// Key of the job and its sources in the `ConfigMap` [`manifest`].
+pub const MANIFEST_KEY: &str = "job.yaml";
+/// Key of the results as JSON in the `ConfigMap` [`tuned`].
+pub const JSON_KEY: &str = "tuned.json";
+/// Key of the results as a header in C in the same.
+pub const HEADER_KEY: &str = "tuned.h";
+
 /// The start of the names of everything that a job owns, and the name of its batch Job.
 #[must_use]
 pub fn base(job: &str) -> String {
