@@ -6,8 +6,8 @@ JOB ?= examples/cpu-sgemm.yaml
 OUT ?= fractune-out/$(basename $(notdir $(JOB)))
 CLI := $(TARGET)/release/kubectl-fractune
 
-.PHONY: help setup build run report test test-cluster test-oldest lint crds bench bench-search bench-space bench-operator \
-        cluster cluster-build clean
+.PHONY: help setup build run report test test-cluster test-oldest test-ecosystem lint crds bench bench-search bench-space \
+        bench-operator cluster cluster-build clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,6 +23,10 @@ run: build ## tune a real kernel on this machine: make run [JOB=examples/cpu-ste
 
 test: setup cluster-programs ## run every test, also those on a real Kubernetes; without a GPU
 	cargo test --workspace --locked
+	@$(MAKE) --no-print-directory test-ecosystem
+
+test-ecosystem: setup cluster-programs ## Helm, Prometheus, Argo CD's and Flux's health, a queue, the docs' commands: make test-ecosystem [TEST=part-of-a-name]
+	@tests/ecosystem/run $(TEST) || [ $$? = 69 ]
 
 test-cluster: setup cluster-programs ## run the tests on a real Kubernetes: make test-cluster [TEST=part-of-a-name] [KUBERNETES=oldest] [KILLS=50]
 	$(if $(KUBERNETES),FRACTUNE_KUBERNETES=$(KUBERNETES)) $(if $(KILLS),FRACTUNE_KILLS=$(KILLS)) \
@@ -36,16 +40,20 @@ test-oldest: ## run them on the oldest Kubernetes that is supported
 cluster-programs:
 	@tests/cluster/cluster build $(if $(KUBERNETES),--kubernetes $(KUBERNETES)) || [ $$? = 69 ]
 
-lint: setup ## rustfmt, clippy, stale CRDs, licences and advisories
+lint: setup ## rustfmt, clippy, stale CRDs, reference and chart values, dead links, licences and advisories
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	cargo run -q --locked -p fractune-crds -- --check crds
 	cargo run -q --locked -p fractune-crds -- --check charts/fractune/files/crds
+	@scripts/reference --check
+	@scripts/chart-values --check
+	@scripts/docs
 	@scripts/deny
 
-crds: ## write crds/*.yaml from the Rust types
+crds: ## write crds/*.yaml from the Rust types, and docs/reference.md from those
 	cargo run -q --locked -p fractune-crds -- crds
 	cargo run -q --locked -p fractune-crds -- charts/fractune/files/crds
+	@scripts/reference
 
 bench: build ## figures of speed and truth on this machine, as ratios in one run
 	bench/run

@@ -16,9 +16,21 @@ use crate::{TuneJob, TuneTask};
 #[must_use]
 pub fn definitions() -> [(&'static str, Value); 2] {
     [
-        ("tunejobs.fractune.dev.yaml", definition(TuneJob::crd(), rules::JOB_LISTS, &rules::job())),
+        ("tunejobs.fractune.dev.yaml", job()),
         ("tunetasks.fractune.dev.yaml", definition(TuneTask::crd(), rules::TASK_LISTS, &rules::task())),
     ]
+}
+
+fn job() -> Value {
+    let mut definition = definition(TuneJob::crd(), rules::JOB_LISTS, &rules::job());
+    if let Some(Value::Object(schema)) = definition.pointer_mut(SCHEMA_POINTER)
+        && let Some(status) = at(schema, "status")
+    {
+        // An object without a status is ready, by the rules of kstatus: Helm and Flux would not wait for a job that no
+        // operator has seen yet. So its status speaks of no generation that there is.
+        status.insert("default".into(), json!({"observedGeneration": -1}));
+    }
+    definition
 }
 
 /// The YAML of a definition, as it is committed.
@@ -227,6 +239,17 @@ mod tests {
                 }
             });
         }
+    }
+
+    #[test]
+    fn a_job_that_no_operator_has_seen_has_a_status_of_no_generation() {
+        let [(_, mut job), (_, mut task)] = definitions();
+        let default = |definition: &mut Value| {
+            let schema = definition.pointer_mut(SCHEMA_POINTER).unwrap().as_object_mut().unwrap();
+            at(schema, "status").unwrap().get("default").cloned()
+        };
+        assert_eq!(default(&mut job), Some(json!({"observedGeneration": -1})));
+        assert_eq!(default(&mut task), None);
     }
 
     #[test]
