@@ -19,7 +19,7 @@ use tracing::trace;
 
 use crate::args::Arguments;
 use crate::fetch::{Caches, references};
-use crate::reconcile::{Context, on_error, reconcile};
+use crate::reconcile::{Context, is_managed_here, on_error, reconcile};
 
 /// A job as it is watched.
 pub type Guarded = DeserializeGuard<TuneJob>;
@@ -149,9 +149,10 @@ fn naming(map: &PartialObjectMeta<ConfigMap>, jobs: &Store<Guarded>) -> Vec<Obje
     jobs.state().iter().filter(|job| names(job)).map(|job| ObjectRef::from_obj(&**job)).collect()
 }
 
-/// Counts of jobs and tasks for metrics, from the caches.
+/// Counts of jobs and tasks for metrics, from the caches. Jobs that are managed elsewhere are not counted.
 pub fn count(metrics: &crate::metrics::Metrics, jobs: &Store<Guarded>, caches: &Caches) {
-    let jobs = jobs.state();
+    let mut jobs = jobs.state();
+    jobs.retain(|job| job.0.as_ref().map_or(true, is_managed_here));
     let states = jobs.iter().map(|job| {
         job.0.as_ref().map_or(Some(fractune_crds::State::Stalled), |job| job.status.as_ref()?.state)
     });

@@ -148,9 +148,14 @@ fn key(job: &DeserializeGuard<TuneJob>) -> String {
     job.uid().unwrap_or_default()
 }
 
+/// Whether a job is this operator's to reconcile.
+#[must_use]
+pub fn is_managed_here(job: &TuneJob) -> bool {
+    job.spec.managed_by.as_deref().is_none_or(|manager| manager == MANAGER)
+}
+
 async fn pass(job: Arc<TuneJob>, context: &Context) -> Result<Action, Error> {
-    let elsewhere = job.spec.managed_by.as_deref().is_some_and(|manager| manager != MANAGER);
-    if job.metadata.deletion_timestamp.is_some() || elsewhere {
+    if job.metadata.deletion_timestamp.is_some() || !is_managed_here(&job) {
         return Ok(Action::await_change());
     }
     // Before the first lists have come a running job looks as if nothing had been made.
