@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::claims::Member;
 use super::core::{Capacity, Need};
 use super::desk::{Desk, Stage};
+use super::election::Role;
 use super::error::GateError;
 use super::lock;
 use super::waits::{NeedKind, Waits, record};
@@ -59,7 +60,17 @@ impl Gate {
     /// A path that cannot be used, another gate or something else at that path, or a serving process that
     /// does not answer.
     pub async fn shared(path: &Path, capacity: Capacity) -> Result<Self, GateError> {
-        let member = Member::join(path, capacity).await?;
+        let member = Member::join(path, capacity, Role::Any).await?;
+        Ok(Self::seated(Seat::Member(Arc::new(member))))
+    }
+
+    /// The gate of `capacity` that another program serves at the socket `path`; this process never serves it. A
+    /// server that goes away later is waited for, for up to two minutes.
+    ///
+    /// # Errors
+    /// As [`Gate::shared`], and [`GateError::NotServed`] if nobody serves it within ten seconds.
+    pub async fn joined(path: &Path, capacity: Capacity) -> Result<Self, GateError> {
+        let member = Member::join(path, capacity, Role::Guest).await?;
         Ok(Self::seated(Seat::Member(Arc::new(member))))
     }
 
