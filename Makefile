@@ -24,6 +24,11 @@ run: build ## tune a real kernel on this machine: make run [JOB=examples/cpu-ste
 test: setup cluster-programs ## run every test, also those on a real Kubernetes; without a GPU
 	cargo test --workspace --locked
 
+.PHONY: test-node
+test-node: setup ## run the tests of the agent of GPU nodes: kubelet and MPS are played
+	cargo test --locked -p fractune-agent --lib -- node:: slot:: gate:: mps:: nvml::
+	cargo test --locked -p fractune-agent --test node --test mps
+
 test-cluster: setup cluster-programs ## run the tests on a real Kubernetes: make test-cluster [TEST=part-of-a-name] [KUBERNETES=oldest] [KILLS=50]
 	$(if $(KUBERNETES),FRACTUNE_KUBERNETES=$(KUBERNETES)) $(if $(KILLS),FRACTUNE_KILLS=$(KILLS)) \
 	  cargo test --workspace --locked --test cluster -- $(TEST)

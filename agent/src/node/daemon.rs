@@ -26,22 +26,24 @@ const ASK: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// A daemon's keeper.
-pub(super) struct Keeper<'a> {
+pub struct Keeper<'a> {
     /// The GPU.
-    pub(super) gpu: &'a Gpu,
+    pub gpu: &'a Gpu,
     /// The folder below which the daemon lives.
-    pub(super) run: &'a Path,
+    pub run: &'a Path,
     /// How its guardian is started.
-    pub(super) guard: &'a GuardCommand,
+    pub guard: &'a GuardCommand,
     /// The group that may reach it; everybody unless given.
-    pub(super) group: Option<u32>,
-    pub(super) board: &'a Board,
-    pub(super) metrics: &'a Metrics,
+    pub group: Option<u32>,
+    /// Where it is told when there is none.
+    pub board: &'a Board,
+    /// What is counted.
+    pub metrics: &'a Metrics,
 }
 
 impl Keeper<'_> {
     /// Keeps the daemon until `stop` says true, and then ends it.
-    pub(super) async fn keep(&self, mut stop: watch::Receiver<bool>) {
+    pub async fn keep(&self, mut stop: watch::Receiver<bool>) {
         let gpu = self.gpu.uuid.as_str();
         let mut retry = FIRST_RETRY;
         let mut before = false;

@@ -8,7 +8,7 @@ pub mod api;
 mod args;
 pub mod board;
 pub mod cdi;
-mod daemon;
+pub mod daemon;
 pub mod driver;
 mod enter;
 pub mod gpu;
