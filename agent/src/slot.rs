@@ -28,7 +28,7 @@ pub const VISIBLE_DEVICES: &str = "CUDA_VISIBLE_DEVICES";
 /// User and group of every tuning pod: one, so that one MPS server serves them all.
 pub const USER: u32 = 65532;
 
-/// HAMi's library, which holds kernels up in time.
+/// `HAMi`'s library, which holds kernels up in time.
 const THROTTLE: &str = "libvgpu";
 
 /// Why a process cannot tune in its slot.
@@ -150,7 +150,9 @@ struct Surroundings<'a> {
 
 impl Surroundings<'_> {
     fn text(&self, name: &str) -> Option<String> {
-        (self.variable)(name).map(|value| value.to_string_lossy().into_owned()).filter(|value| !value.is_empty())
+        (self.variable)(name)
+            .map(|value| value.to_string_lossy().into_owned())
+            .filter(|value| !value.is_empty())
     }
 
     fn throttle(&self) -> Option<SlotError> {
@@ -281,7 +283,12 @@ mod tests {
         (VISIBLE_DEVICES, "GPU-8932f937"),
     ];
 
-    fn read(changes: &[(&str, &str)], user: u32, preloaded: &str, mapped: &str) -> Result<Option<Slot>, SlotError> {
+    fn read(
+        changes: &[(&str, &str)],
+        user: u32,
+        preloaded: &str,
+        mapped: &str,
+    ) -> Result<Option<Slot>, SlotError> {
         let variable = |name: &str| {
             let all = changes.iter().chain(&IN_A_SLOT);
             all.clone().find(|(n, _)| *n == name).map(|(_, value)| OsString::from(value))

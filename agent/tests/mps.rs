@@ -383,7 +383,11 @@ mod of_a_node {
         kill_process(first[0], Signal::KILL).unwrap();
         mps.died().await;
         mps.restart().await.unwrap();
-        assert_eq!(mps.pipe_directory(), folder.join("pipe"), "it is mounted elsewhere, and stays where it was");
+        assert_eq!(
+            mps.pipe_directory(),
+            folder.join("pipe"),
+            "it is mounted elsewhere, and stays where it was"
+        );
         let second = family(&folder.join("pipe"));
         assert_ne!(first[0], second[0]);
         assert_eq!(first.map(runs), [false; 2]);
@@ -435,7 +439,9 @@ mod of_a_node {
         let (stop, stopped) = watch::channel(false);
         let test = async {
             let mut changes = board.watch();
-            let said = changes.wait_for(|troubles| troubles.values().any(|words| words.contains("out of luck"))).await;
+            let said = changes
+                .wait_for(|troubles| troubles.values().any(|words| words.contains("out of luck")))
+                .await;
             drop(said.unwrap());
             stop.send_replace(true);
         };

@@ -137,7 +137,8 @@ async fn beside(kubelet: &mut Kubelet, board: &Board, test: impl AsyncFnOnce(&mu
 }
 
 async fn next(lists: &mut Streaming<ListAndWatchResponse>) -> Vec<(String, String)> {
-    let list = tokio::time::timeout(Duration::from_secs(60), lists.message()).await.unwrap().unwrap().unwrap();
+    let list =
+        tokio::time::timeout(Duration::from_secs(60), lists.message()).await.unwrap().unwrap().unwrap();
     list.devices.into_iter().map(|device| (device.id, device.health)).collect()
 }
 
@@ -145,7 +146,10 @@ async fn watch(plugin: &mut DevicePluginClient<Channel>) -> Streaming<ListAndWat
     plugin.list_and_watch(Empty {}).await.unwrap().into_inner()
 }
 
-async fn allocate(plugin: &mut DevicePluginClient<Channel>, ids: &[&str]) -> Result<AllocateResponse, Status> {
+async fn allocate(
+    plugin: &mut DevicePluginClient<Channel>,
+    ids: &[&str],
+) -> Result<AllocateResponse, Status> {
     let devices_ids = ids.iter().map(|id| (*id).to_owned()).collect();
     let request = AllocateRequest { container_requests: vec![ContainerAllocateRequest { devices_ids }] };
     plugin.allocate(request).await.map(Response::into_inner)
@@ -168,9 +172,15 @@ async fn every_resource_is_registered_and_its_slots_are_listed_and_given() {
         let mut said = kubelet.registered(2).await;
         said.sort_by(|a, b| a.resource_name.cmp(&b.resource_name));
         let names: Vec<_> = said.iter().map(|r| (r.resource_name.as_str(), r.endpoint.as_str())).collect();
-        let expected = [("fractune.dev/mps-25", "fractune.dev-mps-25.sock"), ("fractune.dev/mps-50", "fractune.dev-mps-50.sock")];
+        let expected = [
+            ("fractune.dev/mps-25", "fractune.dev-mps-25.sock"),
+            ("fractune.dev/mps-50", "fractune.dev-mps-50.sock"),
+        ];
         assert_eq!(names, expected);
-        assert!(said.iter().all(|r| r.version == "v1beta1" && r.options.unwrap().get_preferred_allocation_available));
+        assert!(
+            said.iter()
+                .all(|r| r.version == "v1beta1" && r.options.unwrap().get_preferred_allocation_available)
+        );
 
         let mut plugin = kubelet.plugin("fractune.dev/mps-25").await;
         let options = plugin.get_device_plugin_options(Empty {}).await.unwrap().into_inner();
@@ -193,7 +203,10 @@ async fn every_resource_is_registered_and_its_slots_are_listed_and_given() {
 
         let granted = allocate(&mut plugin, &[&gpu(1, 0)]).await.unwrap();
         let envs = &granted.container_responses[0].envs;
-        assert_eq!((envs["FRACTUNE_SLOT"].as_str(), envs["FRACTUNE_SIMULATED"].as_str()), (gpu(1, 0).as_str(), "NVIDIA-H200"));
+        assert_eq!(
+            (envs["FRACTUNE_SLOT"].as_str(), envs["FRACTUNE_SIMULATED"].as_str()),
+            (gpu(1, 0).as_str(), "NVIDIA-H200")
+        );
         let two = allocate(&mut plugin, &[&gpu(0, 0), &gpu(0, 1)]).await.unwrap_err();
         assert!(two.message().contains("a container uses one slot"), "{two}");
         let unknown = allocate(&mut plugin, &["GPU-1:25:0"]).await.unwrap_err();
@@ -212,12 +225,16 @@ async fn a_kubelet_that_is_started_again_finds_its_plugins_again() {
         kubelet.registered(2).await;
         kubelet.start(0);
         let said = kubelet.registered(4).await;
-        let again: std::collections::BTreeSet<_> = said[2..].iter().map(|r| r.resource_name.clone()).collect();
+        let again: std::collections::BTreeSet<_> =
+            said[2..].iter().map(|r| r.resource_name.clone()).collect();
         assert_eq!(again.len(), 2, "{again:?}");
         let mut plugin = kubelet.plugin("fractune.dev/mps-50").await;
         assert_eq!(next(&mut watch(&mut plugin).await).await.len(), 2);
         let metrics = get(arguments, "/metrics").await;
-        assert!(metrics.contains("fractune_kubelet_registrations_total{resource=\"fractune.dev/mps-50\"} 2"), "{metrics}");
+        assert!(
+            metrics.contains("fractune_kubelet_registrations_total{resource=\"fractune.dev/mps-50\"} 2"),
+            "{metrics}"
+        );
     })
     .await;
 }
@@ -246,13 +263,17 @@ async fn slots_of_a_sick_gpu_are_unhealthy_and_not_given_until_it_is_well() {
         let mut plugin = kubelet.plugin("fractune.dev/mps-25").await;
         let mut lists = watch(&mut plugin).await;
         next(&mut lists).await;
-        let health = |list: Vec<(String, String)>| list.into_iter().map(|(_, health)| health).collect::<Vec<_>>();
+        let health =
+            |list: Vec<(String, String)>| list.into_iter().map(|(_, health)| health).collect::<Vec<_>>();
         board.trouble("SIMULATED-NVIDIA-H200-1", Cause::Xid, "Xid 79");
         assert_eq!(health(next(&mut lists).await), ["Healthy", "Healthy", "Unhealthy", "Unhealthy"]);
         let refused = allocate(&mut plugin, &["SIMULATED-NVIDIA-H200-1:25:0"]).await.unwrap_err();
         assert!(refused.message().contains("is unhealthy"), "{refused}");
         let metrics = get(arguments, "/metrics").await;
-        assert!(metrics.contains("fractune_slots{resource=\"fractune.dev/mps-25\",state=\"unhealthy\"} 2"), "{metrics}");
+        assert!(
+            metrics.contains("fractune_slots{resource=\"fractune.dev/mps-25\",state=\"unhealthy\"} 2"),
+            "{metrics}"
+        );
         board.settled("SIMULATED-NVIDIA-H200-1", Cause::Xid);
         assert_eq!(health(next(&mut lists).await), ["Healthy"; 4]);
         allocate(&mut plugin, &["SIMULATED-NVIDIA-H200-1:25:0"]).await.unwrap();
@@ -268,7 +289,10 @@ async fn a_node_is_ready_once_kubelet_has_taken_every_resource() {
         until(listening).await;
         assert!(get(arguments, "/healthz").await.starts_with("HTTP/1.1 200"));
         let ready = get(arguments, "/readyz").await;
-        assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("2 resources are not registered"), "{ready}");
+        assert!(
+            ready.starts_with("HTTP/1.1 503") && ready.contains("2 resources are not registered"),
+            "{ready}"
+        );
         // It comes late, and says no at first.
         kubelet.start(1);
         kubelet.registered(2).await;
@@ -336,7 +360,10 @@ fn a_pod_in_a_slot_that_is_no_good_ends_with_69_and_one_clear_message() {
         (&[("LD_PRELOAD", "/usr/local/vgpu/libvgpu.so")], "HAMi's libvgpu is preloaded"),
         (&[("FRACTUNE_UID", "4711")], "is for user 4711"),
         (&[("FRACTUNE_GATE", "/nonexistent/gate.sock")], "gate is not there"),
-        (&[("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "25")], "ask for a slot as large as the largest share (fractune.dev/mps-50)"),
+        (
+            &[("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE", "25")],
+            "ask for a slot as large as the largest share (fractune.dev/mps-50)",
+        ),
     ];
     for (changes, words) in cases {
         let variables: Vec<_> = good.iter().chain(changes).copied().collect();

@@ -82,7 +82,11 @@ pub(super) async fn elect(path: &Path, capacity: &Capacity, role: Role) -> Resul
     let mut absent = false;
     timeout(patience, attempt_until_joined(path, capacity, role, &mut absent)).await.unwrap_or_else(|_| {
         let (path, seconds) = (path.to_owned(), patience.as_secs());
-        Err(if absent { GateError::NotServed { path, seconds } } else { GateError::Unresponsive { path, seconds } })
+        Err(if absent {
+            GateError::NotServed { path, seconds }
+        } else {
+            GateError::Unresponsive { path, seconds }
+        })
     })
 }
 

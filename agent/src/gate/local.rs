@@ -1,6 +1,7 @@
 //! What a run holds in its hands: the gate, and permits to pass it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -35,6 +36,12 @@ enum Seat {
     Alone(Arc<Desk>),
     /// The gate is shared with other processes.
     Member(Arc<Member>),
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate").finish_non_exhaustive()
+    }
 }
 
 impl Gate {

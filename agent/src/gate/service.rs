@@ -35,7 +35,11 @@ impl Service {
     }
 
     /// Serves until the future is dropped. `granted` hears how long each granted request waited.
-    pub async fn serve(self, capacity: Capacity, granted: impl Fn(NeedKind, Duration) + Send + Sync + 'static) {
+    pub async fn serve(
+        self,
+        capacity: Capacity,
+        granted: impl Fn(NeedKind, Duration) + Send + Sync + 'static,
+    ) {
         serve(&self.seat.listener, capacity, Arc::new(granted)).await;
     }
 }

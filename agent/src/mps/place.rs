@@ -64,7 +64,10 @@ pub(super) fn prepare(home: &Home, program: &Path) -> io::Result<Place> {
         program: program.to_owned(),
     };
     if place.pipe.as_os_str().len() > LONGEST {
-        let reason = format!("{} is longer than the {LONGEST} bytes that leave room for sockets", place.pipe.display());
+        let reason = format!(
+            "{} is longer than the {LONGEST} bytes that leave room for sockets",
+            place.pipe.display()
+        );
         return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
     }
     // Who may reach the daemon may do so, and change nothing of its folders.

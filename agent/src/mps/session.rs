@@ -39,7 +39,11 @@ pub(super) struct Session {
 impl Session {
     /// Starts a guardian, and with it a daemon for one GPU, at its home if it has one. Must be called on a tokio
     /// runtime, which then listens to the guardian.
-    pub(super) async fn start(command: &GuardCommand, gpu: &str, home: Option<&Home>) -> Result<Self, MpsError> {
+    pub(super) async fn start(
+        command: &GuardCommand,
+        gpu: &str,
+        home: Option<&Home>,
+    ) -> Result<Self, MpsError> {
         let failed = |source| MpsError::Guard { program: command.program.clone(), source };
         let mut guardian = Command::new(&command.program)
             .args(&command.arguments)

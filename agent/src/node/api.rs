@@ -1,5 +1,10 @@
 //! Kubelet's device plugin API, version v1beta1: made by build.rs of proto/deviceplugin/v1beta1/api.proto.
-#![expect(missing_docs, clippy::pedantic, reason = "generated code, with the comments that its source has")]
+#![expect(
+    missing_docs,
+    clippy::pedantic,
+    clippy::doc_overindented_list_items,
+    reason = "generated code, with the comments that its source has"
+)]
 
 tonic::include_proto!("v1beta1");
 

@@ -94,7 +94,11 @@ pub fn render(gpus: &[Gpu], driver: &Driver, exists: impl Fn(&Path) -> bool) -> 
         devices: gpus.iter().map(device).collect(),
         container_edits: Edits {
             env: vec![format!("LD_LIBRARY_PATH={LIBRARIES_AT}")],
-            device_nodes: COMMON_DEVICES.into_iter().filter(|path| exists(Path::new(path))).map(node).collect(),
+            device_nodes: COMMON_DEVICES
+                .into_iter()
+                .filter(|path| exists(Path::new(path)))
+                .map(node)
+                .collect(),
             mounts: driver.libraries.iter().map(mount).collect(),
         },
     }
@@ -195,8 +199,11 @@ mod tests {
         let gpus = h200s(2);
         assert_eq!(toolkit_name(&folders, &gpus[1]), None);
         fs::write(folder.path().join("a.yaml"), "cdiVersion: [").unwrap();
-        fs::write(folder.path().join("b.json"), r#"{"cdiVersion": "0.5.0", "kind": "other.com/gpu", "devices": [{"name": "1"}]}"#)
-            .unwrap();
+        fs::write(
+            folder.path().join("b.json"),
+            r#"{"cdiVersion": "0.5.0", "kind": "other.com/gpu", "devices": [{"name": "1"}]}"#,
+        )
+        .unwrap();
         assert_eq!(toolkit_name(&folders, &gpus[1]), None);
         let toolkit = "cdiVersion: 0.5.0\nkind: nvidia.com/gpu\ndevices:\n- name: \"1\"\n  containerEdits:\n    deviceNodes:\n    \
                        - path: /dev/nvidia1\n      hostPath: /dev/nvidia1\n    hooks:\n    - hookName: createContainer\n";

@@ -8,8 +8,8 @@ use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use super::board::{Board, Cause};
-use super::grant::daemon_home;
 use super::gpu::Gpu;
+use super::grant::daemon_home;
 use super::metrics::Metrics;
 use super::owner::{daemons, owner};
 use crate::mps::{GuardCommand, Home, Mps, ServerStatus};
@@ -19,7 +19,7 @@ use crate::slot;
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 /// A daemon that has lived so long has not died of how it was started.
-const SETTLED: Duration = Duration::from_secs(60);
+const SETTLED: Duration = Duration::from_mins(1);
 /// How often its server is asked how it is.
 const ASK: Duration = Duration::from_secs(10);
 /// How long a daemon that does not answer is taken for busy.

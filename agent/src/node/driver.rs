@@ -88,14 +88,13 @@ impl Driver {
                 None => {}
             }
         }
-        let version = libraries.get(LIBRARIES[0]).and_then(|file| version(file));
+        let version = libraries.get(LIBRARIES[0]).and_then(|file| version(file)).map(str::to_owned);
         for name in version.iter().flat_map(|version| VERSIONED.map(|name| format!("{name}.{version}"))) {
             libraries.extend(locate(root, &cached, &name).map(|file| (name, file)));
         }
-        let programs = PROGRAM_FOLDERS.map(Path::new).into_iter();
-        let programs = programs.map(|folder| Path::new("/").join(folder));
+        let mut programs = PROGRAM_FOLDERS.iter().map(|folder| Path::new("/").join(folder));
         let has_mps = |folder: &PathBuf| resolve(root, &folder.join(MPS_CONTROL)).is_some();
-        Ok(Self { libraries, programs: programs.into_iter().find(has_mps) })
+        Ok(Self { libraries, programs: programs.find(has_mps) })
     }
 
     /// Fills `folder` with a link to each library below `root`, under the name that the loader asks for, so that it can be

@@ -30,12 +30,16 @@ pub(super) fn enter(arguments: &Arguments) -> Result<(), String> {
     }
     let driver = Driver::find(root).map_err(|error| error.to_string())?;
     driver.link(root, &links).map_err(|error| format!("{}: {error}", links.display()))?;
-    let search = std::env::join_paths([links].into_iter().chain(searched())).map_err(|error| error.to_string())?;
+    let search =
+        std::env::join_paths([links].into_iter().chain(searched())).map_err(|error| error.to_string())?;
     let programs = driver.programs.map(|folder| below(root, &folder));
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = std::env::join_paths(std::env::split_paths(&path).chain(programs)).map_err(|error| error.to_string())?;
-    let program = std::env::current_exe().map_err(|error| format!("cannot find this program's own file: {error}"))?;
-    let failure = Command::new(program).args(std::env::args_os().skip(1)).env(SEARCH, search).env("PATH", path).exec();
+    let path = std::env::join_paths(std::env::split_paths(&path).chain(programs))
+        .map_err(|error| error.to_string())?;
+    let program =
+        std::env::current_exe().map_err(|error| format!("cannot find this program's own file: {error}"))?;
+    let failure =
+        Command::new(program).args(std::env::args_os().skip(1)).env(SEARCH, search).env("PATH", path).exec();
     Err(format!("this program cannot start itself again: {failure}"))
 }
 

@@ -109,8 +109,7 @@ pub fn simulated(text: &str) -> Result<Vec<Gpu>, SimulateError> {
     let count: u32 = count.parse().ok().filter(|count| (1..=MOST).contains(count)).ok_or_else(form)?;
     let wanted = label_value(product);
     let found = PRODUCTS.iter().find(|(product, ..)| label_value(product).eq_ignore_ascii_case(&wanted));
-    let &(product, sms, gib) =
-        found.ok_or_else(|| SimulateError::Product { product: product.to_owned() })?;
+    let &(product, sms, gib) = found.ok_or_else(|| SimulateError::Product { product: product.to_owned() })?;
     Ok((0..count)
         .map(|index| Gpu {
             index,
@@ -150,12 +149,21 @@ mod tests {
         assert_eq!((gpus[1].uuid.as_str(), gpus[1].sms), ("SIMULATED-NVIDIA-H200-1", 132));
         assert_eq!(simulated("nvidia h200:2"), Ok(gpus));
         // A slot's name has room for a share and a number behind it.
-        assert!(PRODUCTS.iter().all(|(product, ..)| label_value(product).len() < 63 - "SIMULATED--15:100:47".len()));
+        assert!(
+            PRODUCTS
+                .iter()
+                .all(|(product, ..)| label_value(product).len() < 63 - "SIMULATED--15:100:47".len())
+        );
     }
 
     #[test]
     fn what_cannot_be_simulated_is_refused_with_what_can() {
-        assert!(simulated("NVIDIA-H300:1").unwrap_err().to_string().contains("known are NVIDIA-B200, NVIDIA-H200"));
+        assert!(
+            simulated("NVIDIA-H300:1")
+                .unwrap_err()
+                .to_string()
+                .contains("known are NVIDIA-B200, NVIDIA-H200")
+        );
         for wrong in ["NVIDIA-H200", "NVIDIA-H200:0", "NVIDIA-H200:17", "NVIDIA-H200:two", "", ":"] {
             assert!(simulated(wrong).unwrap_err().to_string().contains("NVIDIA-H200:2"), "{wrong}");
         }

@@ -25,7 +25,13 @@ pub(super) fn gate_folder(run: &Path, gpu: &str) -> PathBuf {
 pub(super) const GATE: &str = "gate.sock";
 
 /// What a container is given for a slot of `gpu`, by the CDI device of this name. `slots` are all of the node's.
-pub(super) fn grant(slot: &Slot, gpu: &Gpu, slots: &[Slot], run: &Path, device: &str) -> ContainerAllocateResponse {
+pub(super) fn grant(
+    slot: &Slot,
+    gpu: &Gpu,
+    slots: &[Slot],
+    run: &Path,
+    device: &str,
+) -> ContainerAllocateResponse {
     let (pipe, gate) = (daemon_home(run, &gpu.uuid).join("pipe"), gate_folder(run, &gpu.uuid));
     let mut envs = named(slot);
     envs.extend([
@@ -68,7 +74,8 @@ fn texts(envs: Vec<(&'static str, String)>) -> std::collections::HashMap<String,
 
 /// The slot's part of the GPU's memory. Where slots are more than the GPU, it is divided among all of them.
 fn memory_mib(slot: &Slot, gpu: &Gpu, slots: &[Slot]) -> u64 {
-    let sum: u64 = slots.iter().filter(|other| other.gpu == slot.gpu).map(|other| u64::from(other.share)).sum();
+    let sum: u64 =
+        slots.iter().filter(|other| other.gpu == slot.gpu).map(|other| u64::from(other.share)).sum();
     (gpu.memory_bytes >> 20) * u64::from(slot.share) / sum.max(100)
 }
 
@@ -99,7 +106,8 @@ mod tests {
             ("CUDA_VISIBLE_DEVICES", uuid.clone()),
         ];
         assert_eq!(granted.envs, texts(expected.into()));
-        let mounts: Vec<_> = granted.mounts.iter().map(|m| (m.container_path.as_str(), m.read_only)).collect();
+        let mounts: Vec<_> =
+            granted.mounts.iter().map(|m| (m.container_path.as_str(), m.read_only)).collect();
         let (pipe, gate) = (format!("/run/fractune/mps/{uuid}/pipe"), format!("/run/fractune/gate/{uuid}"));
         assert_eq!(mounts, [(pipe.as_str(), false), (gate.as_str(), true)]);
         assert!(granted.mounts.iter().all(|mount| mount.host_path == mount.container_path));

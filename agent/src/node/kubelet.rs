@@ -37,7 +37,10 @@ pub(super) async fn keep_registered(folder: &Path, plugin: &Plugin, registered: 
                 retry = FIRST_RETRY;
             }
             Err(error) => {
-                warn!(resource = plugin.resource, "not registered with kubelet: {error}; trying again in {retry:?}");
+                warn!(
+                    resource = plugin.resource,
+                    "not registered with kubelet: {error}; trying again in {retry:?}"
+                );
                 sleep(retry).await;
                 retry = (retry * 2).min(LONGEST_RETRY);
             }
@@ -60,7 +63,11 @@ enum KubeletError {
 }
 
 /// Serves and registers; returns why that has to be done anew.
-async fn serve_once(folder: &Path, plugin: &Plugin, registered: impl Fn()) -> Result<&'static str, KubeletError> {
+async fn serve_once(
+    folder: &Path,
+    plugin: &Plugin,
+    registered: impl Fn(),
+) -> Result<&'static str, KubeletError> {
     let kubelet = folder.join(KUBELET_SOCKET);
     let endpoint = endpoint(&plugin.resource);
     let socket = folder.join(&endpoint);

@@ -19,9 +19,9 @@ const MIXED: &str = "mixed";
 const ANSWER: Duration = Duration::from_secs(10);
 /// How long to wait after a refusal, at first and at most.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
+const LONGEST_RETRY: Duration = Duration::from_mins(1);
 /// How often the labels are written again: somebody may have removed them, and nobody watches.
-const AGAIN: Duration = Duration::from_secs(600);
+const AGAIN: Duration = Duration::from_mins(10);
 
 /// The labels of a node with these GPUs.
 #[must_use]
@@ -48,7 +48,10 @@ pub(super) async fn keep(node: &str, labels: &BTreeMap<String, String>) {
     let mut retry = FIRST_RETRY;
     let mut told = false;
     loop {
-        match timeout(ANSWER, write(node, labels)).await.unwrap_or_else(|_| Err(format!("nothing within {ANSWER:?}"))) {
+        match timeout(ANSWER, write(node, labels))
+            .await
+            .unwrap_or_else(|_| Err(format!("nothing within {ANSWER:?}")))
+        {
             Ok(()) => {
                 if !told {
                     info!(node, ?labels, "the node is labelled");
@@ -112,6 +115,9 @@ mod tests {
         gpus[1].product = "NVIDIA A100".to_owned();
         gpus[1].sms = 108;
         let labels = labels(&gpus);
-        assert_eq!((labels["fractune.dev/gpu-product"].as_str(), labels["fractune.dev/sms"].as_str()), ("mixed", "mixed"));
+        assert_eq!(
+            (labels["fractune.dev/gpu-product"].as_str(), labels["fractune.dev/sms"].as_str()),
+            ("mixed", "mixed")
+        );
     }
 }

@@ -34,7 +34,9 @@ pub enum LayoutError {
     )]
     Syntax(String),
     /// It has no entries.
-    #[error("layout: is empty; write shares for every GPU as `\"*\": [25, 25, 25, 25]`, or for some by product, UUID or index")]
+    #[error(
+        "layout: is empty; write shares for every GPU as `\"*\": [25, 25, 25, 25]`, or for some by product, UUID or index"
+    )]
     Empty,
     /// A GPU's list of shares has no shares.
     #[error("layout.{name:?}: has no shares; write at least one, or leave the entry out")]
@@ -51,7 +53,9 @@ pub enum LayoutError {
         share: i64,
     },
     /// More slots than a GPU can serve.
-    #[error("layout.{name:?}: {slots} slots are more than one GPU can have ({MOST_SLOTS}): MPS serves a limited number of clients")]
+    #[error(
+        "layout.{name:?}: {slots} slots are more than one GPU can have ({MOST_SLOTS}): MPS serves a limited number of clients"
+    )]
     TooMany {
         /// Which entry.
         name: String,
@@ -70,7 +74,9 @@ pub enum LayoutError {
         sum: i64,
     },
     /// An entry names no GPU.
-    #[error("layout.{name:?}: no GPU of this node is called so; there is {there}. An entry is \"*\", a product, a UUID, or an index")]
+    #[error(
+        "layout.{name:?}: no GPU of this node is called so; there is {there}. An entry is \"*\", a product, a UUID, or an index"
+    )]
     Unknown {
         /// Which entry.
         name: String,
@@ -142,7 +148,8 @@ impl Layout {
     /// [`LayoutError::Unknown`] and [`LayoutError::BelowFloor`].
     pub fn slots(&self, gpus: &[Gpu]) -> Result<Vec<Slot>, LayoutError> {
         let cut: Vec<_> = gpus.iter().filter_map(|gpu| Some((gpu, self.entry(gpu)?))).collect();
-        if let (true, Some((name, _))) = (cut.is_empty() && !gpus.is_empty(), self.entries.first_key_value()) {
+        if let (true, Some((name, _))) = (cut.is_empty() && !gpus.is_empty(), self.entries.first_key_value())
+        {
             return Err(LayoutError::Unknown { name: name.clone(), there: in_words(gpus) });
         }
         let mut slots = Vec::new();
@@ -163,17 +170,18 @@ impl Layout {
     #[must_use]
     pub fn notes(&self, gpus: &[Gpu]) -> Vec<String> {
         let unused = self.entries.keys().filter(|name| !gpus.iter().any(|gpu| names(name, gpu)));
-        let unused = unused.map(|name| {
-            format!("layout.{name:?} names no GPU of this node; there is {}", in_words(gpus))
-        });
+        let unused = unused
+            .map(|name| format!("layout.{name:?} names no GPU of this node; there is {}", in_words(gpus)));
         let uncut = gpus.iter().filter(|gpu| self.entry(gpu).is_none());
-        let uncut =
-            uncut.map(|gpu| format!("GPU {} ({}) has no slots: no entry of the layout names it", gpu.index, gpu.product));
+        let uncut = uncut.map(|gpu| {
+            format!("GPU {} ({}) has no slots: no entry of the layout names it", gpu.index, gpu.product)
+        });
         unused.chain(uncut).collect()
     }
 
     fn entry(&self, gpu: &Gpu) -> Option<(&str, &[u8])> {
-        let exact = [gpu.uuid.clone(), gpu.index.to_string(), gpu.label(), gpu.product.clone(), "*".to_owned()];
+        let exact =
+            [gpu.uuid.clone(), gpu.index.to_string(), gpu.label(), gpu.product.clone(), "*".to_owned()];
         exact.iter().find_map(|name| {
             let (name, shares) = self.entries.get_key_value(name)?;
             Some((name.as_str(), shares.as_slice()))
@@ -182,7 +190,11 @@ impl Layout {
 }
 
 fn names(entry: &str, gpu: &Gpu) -> bool {
-    entry == "*" || entry == gpu.uuid || entry == gpu.product || entry == gpu.label() || entry == gpu.index.to_string()
+    entry == "*"
+        || entry == gpu.uuid
+        || entry == gpu.product
+        || entry == gpu.label()
+        || entry == gpu.index.to_string()
 }
 
 fn check(name: &str, shares: &[i64], oversubscribe: bool) -> Result<Vec<u8>, LayoutError> {
@@ -262,13 +274,17 @@ mod tests {
     fn every_gpu_is_cut_by_the_entry_that_names_it_most_exactly() {
         let [first, second] = [0, 1].map(|n| h200s(2)[n].uuid.clone());
         let quarters = shares_by_gpu(r#"layout: {"*": [50, 25]}"#);
-        assert_eq!(quarters, [(first.clone(), 50), (first.clone(), 25), (second.clone(), 50), (second.clone(), 25)]);
+        assert_eq!(
+            quarters,
+            [(first.clone(), 50), (first.clone(), 25), (second.clone(), 50), (second.clone(), 25)]
+        );
         for name in ["NVIDIA H200", "NVIDIA-H200", "1", &second] {
             let cut = shares_by_gpu(&format!("layout: {{\"*\": [100], {name:?}: [25]}}"));
             let expected = if name.contains("H200") { 25 } else { 100 };
             assert_eq!(cut, [(first.clone(), expected), (second.clone(), 25)], "{name}");
         }
-        let exact = shares_by_gpu(&format!("layout: {{\"{second}\": [10], \"1\": [20], \"NVIDIA-H200\": [30]}}"));
+        let exact =
+            shares_by_gpu(&format!("layout: {{\"{second}\": [10], \"1\": [20], \"NVIDIA-H200\": [30]}}"));
         assert_eq!(exact, [(first, 30), (second, 10)]);
     }
 
@@ -312,7 +328,10 @@ mod tests {
         let layout = Layout::parse("layout: {NVIDIA-A100: [50], \"1\": [50]}").unwrap();
         assert_eq!(layout.slots(&h200s(2)).unwrap().len(), 1);
         let notes = layout.notes(&h200s(2)).join("\n");
-        assert!(notes.contains("NVIDIA-A100") && notes.contains("GPU 0 (NVIDIA H200) has no slots"), "{notes}");
+        assert!(
+            notes.contains("NVIDIA-A100") && notes.contains("GPU 0 (NVIDIA H200) has no slots"),
+            "{notes}"
+        );
         assert_eq!(layout.slots(&[]).unwrap(), []);
     }
 

@@ -73,7 +73,8 @@ mod tests {
 
     #[test]
     fn libraries_of_this_architecture_are_found_and_the_first_of_a_name_counts() {
-        let own = [(OWN, "libcuda.so.1", "/usr/lib64/libcuda.so.1"), (OWN, "libcuda.so.1", "/other/libcuda.so.1")];
+        let own =
+            [(OWN, "libcuda.so.1", "/usr/lib64/libcuda.so.1"), (OWN, "libcuda.so.1", "/other/libcuda.so.1")];
         let entries = [(3, "libcuda.so.1", "/usr/lib32/libcuda.so.1")].into_iter().chain(own);
         let found = libraries(&cache(&entries.collect::<Vec<_>>()));
         assert_eq!(found.len(), 1);

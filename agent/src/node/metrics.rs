@@ -56,7 +56,9 @@ impl Metrics {
             "1, with the version of the node's agent, and whether its GPUs are simulated",
             &["version", "simulated"],
         )?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION"), if simulated { "true" } else { "false" }]).set(1);
+        build
+            .with_label_values(&[env!("CARGO_PKG_VERSION"), if simulated { "true" } else { "false" }])
+            .set(1);
         // From a free gate (20 us) to the longest that anybody should wait (2 s), and beyond.
         let buckets = prometheus::exponential_buckets(0.000_02, 4.0, 11)?;
         let options = HistogramOpts::new(

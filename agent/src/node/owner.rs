@@ -60,9 +60,10 @@ pub(super) fn owner(daemons: &[Daemon], gpu: &Gpu) -> Option<String> {
 fn serves(daemon: &Daemon, gpu: &Gpu) -> bool {
     let Some(visible) = &daemon.visible else { return true };
     // Numbers are CUDA's own here, which may differ from nvidia-smi's; then it is better to ask than to share.
-    visible.split(',').map(str::trim).any(|name| {
-        name == gpu.index.to_string() || (name.starts_with("GPU-") && gpu.uuid.starts_with(name))
-    })
+    visible
+        .split(',')
+        .map(str::trim)
+        .any(|name| name == gpu.index.to_string() || (name.starts_with("GPU-") && gpu.uuid.starts_with(name)))
 }
 
 #[cfg(test)]

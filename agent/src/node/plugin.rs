@@ -12,8 +12,8 @@ use super::api::device_plugin_server::DevicePlugin;
 use super::api::{
     AllocateRequest, AllocateResponse, ContainerAllocateRequest, ContainerAllocateResponse,
     ContainerPreferredAllocationResponse, Device, DevicePluginOptions, Empty, HEALTHY, ListAndWatchResponse,
-    PreStartContainerRequest, PreStartContainerResponse, PreferredAllocationRequest, PreferredAllocationResponse,
-    UNHEALTHY,
+    PreStartContainerRequest, PreStartContainerResponse, PreferredAllocationRequest,
+    PreferredAllocationResponse, UNHEALTHY,
 };
 use super::board::Board;
 use super::layout::Slot;
@@ -100,7 +100,10 @@ type Lists = Pin<Box<dyn Stream<Item = Result<ListAndWatchResponse, Status>> + S
 impl DevicePlugin for Plugin {
     type ListAndWatchStream = Lists;
 
-    async fn get_device_plugin_options(&self, _: Request<Empty>) -> Result<Response<DevicePluginOptions>, Status> {
+    async fn get_device_plugin_options(
+        &self,
+        _: Request<Empty>,
+    ) -> Result<Response<DevicePluginOptions>, Status> {
         Ok(Response::new(Self::options()))
     }
 
@@ -121,15 +124,21 @@ impl DevicePlugin for Plugin {
         let of_one = |request: super::api::ContainerPreferredAllocationRequest| {
             let size = usize::try_from(request.allocation_size).unwrap_or(0);
             let (available, must) = (&request.available_device_i_ds, &request.must_include_device_i_ds);
-            ContainerPreferredAllocationResponse { device_i_ds: preferred(&self.slots, available, must, size) }
+            ContainerPreferredAllocationResponse {
+                device_i_ds: preferred(&self.slots, available, must, size),
+            }
         };
         let container_responses = request.into_inner().container_requests.into_iter().map(of_one).collect();
         Ok(Response::new(PreferredAllocationResponse { container_responses }))
     }
 
-    async fn allocate(&self, request: Request<AllocateRequest>) -> Result<Response<AllocateResponse>, Status> {
+    async fn allocate(
+        &self,
+        request: Request<AllocateRequest>,
+    ) -> Result<Response<AllocateResponse>, Status> {
         let requests = request.into_inner().container_requests;
-        let container_responses = requests.iter().map(|request| self.allocate_one(request)).collect::<Result<_, _>>()?;
+        let container_responses =
+            requests.iter().map(|request| self.allocate_one(request)).collect::<Result<_, _>>()?;
         Ok(Response::new(AllocateResponse { container_responses }))
     }
 

@@ -57,7 +57,7 @@ pub enum NodeError {
     #[error("no GPU to offer: {0}; to try without one, use --simulate NVIDIA-H200:2")]
     Driver(#[from] NvmlError),
     /// The driver has no GPU that could be offered.
-    #[error("no GPU to offer: the driver has none{0}")]
+    #[error("no GPU to offer: {0}")]
     NoGpu(String),
     /// The driver's libraries are not there for pods.
     #[error(transparent)]
@@ -102,30 +102,47 @@ pub(super) async fn run_until_told(arguments: &Arguments) -> Result<(), NodeErro
 ///
 /// # Errors
 /// [`NodeError`], before anything is offered.
-pub async fn run(arguments: &Arguments, board: Board, stop: impl Future<Output = ()>) -> Result<(), NodeError> {
+pub async fn run(
+    arguments: &Arguments,
+    board: Board,
+    stop: impl Future<Output = ()>,
+) -> Result<(), NodeError> {
     let read = |source| NodeError::Read { path: arguments.layout.clone(), source };
     let layout = Layout::parse(&std::fs::read_to_string(&arguments.layout).map_err(read)?)?;
-    let (gpus, nvml) = match &arguments.simulate {
-        Some(what) => (gpu::simulated(what)?, None),
-        None => {
-            let nvml = Nvml::open()?;
-            let (gpus, notes) = gpu::real(&nvml)?;
-            notes.iter().for_each(|note| warn!("{note}"));
-            if gpus.is_empty() {
-                return Err(NodeError::NoGpu(notes.iter().map(|note| format!("; {note}")).collect()));
-            }
-            (gpus, Some(nvml))
-        }
+    let (gpus, nvml) = if let Some(what) = &arguments.simulate {
+        (gpu::simulated(what)?, None)
+    } else {
+        let nvml = Nvml::open()?;
+        (real_gpus(&nvml)?, Some(nvml))
     };
     let slots = layout.slots(&gpus)?;
-    layout.notes(&gpus).iter().for_each(|note| warn!("{note}"));
+    for note in layout.notes(&gpus) {
+        warn!("{note}");
+    }
     let grants = match &nvml {
         Some(_) => real_grants(arguments, &gpus, &slots)?,
-        None => gpus_and(&gpus, &slots).map(|(gpu, slot)| (slot.id.clone(), simulated_grant(slot, gpu))).collect(),
+        None => {
+            gpus_and(&gpus, &slots).map(|(gpu, slot)| (slot.id.clone(), simulated_grant(slot, gpu))).collect()
+        }
     };
     let metrics = Metrics::new(nvml.is_none()).map_err(|error| NodeError::Machine(error.to_string()))?;
     let node = Node { arguments, gpus, slots, nvml, board, metrics };
     node.run(grants, stop).await
+}
+
+fn real_gpus(nvml: &Nvml) -> Result<Vec<Gpu>, NodeError> {
+    let (gpus, notes) = gpu::real(nvml)?;
+    if gpus.is_empty() {
+        return Err(NodeError::NoGpu(if notes.is_empty() {
+            "the driver has none".to_owned()
+        } else {
+            notes.join("; ")
+        }));
+    }
+    for note in notes {
+        warn!("{note}");
+    }
+    Ok(gpus)
 }
 
 /// Each slot with its GPU.
@@ -182,7 +199,8 @@ impl Node<'_> {
         mut grants: BTreeMap<String, ContainerAllocateResponse>,
         stop: impl Future<Output = ()>,
     ) -> Result<(), NodeError> {
-        let plugins: Vec<_> = shares(&self.slots).into_iter().map(|share| self.plugin(share, &mut grants)).collect();
+        let plugins: Vec<_> =
+            shares(&self.slots).into_iter().map(|share| self.plugin(share, &mut grants)).collect();
         let ready = Readiness::of(plugins.len());
         let listener = listen(self.arguments.listen).await.map_err(NodeError::Machine)?;
         let count = {
@@ -192,7 +210,12 @@ impl Node<'_> {
         };
         let http = axum::serve(listener, router(ready.clone(), self.metrics.clone(), count));
         for plugin in &plugins {
-            info!(resource = plugin.resource, slots = plugin.len(), simulated = self.nvml.is_none(), "offered");
+            info!(
+                resource = plugin.resource,
+                slots = plugin.len(),
+                simulated = self.nvml.is_none(),
+                "offered"
+            );
         }
         let (end, ended) = channel::channel(false);
         let offers = join_all(plugins.iter().map(|plugin| self.offer(plugin, &ready)));

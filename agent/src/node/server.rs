@@ -1,8 +1,8 @@
 //! Probes and metrics over HTTP.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::http::{StatusCode, header};
@@ -36,7 +36,11 @@ impl Readiness {
 }
 
 /// `/healthz`, `/readyz` and `/metrics`. `count` brings the gauges up to date.
-pub fn router(ready: Readiness, metrics: Metrics, count: impl Fn() + Clone + Send + Sync + 'static) -> Router {
+pub fn router(
+    ready: Readiness,
+    metrics: Metrics,
+    count: impl Fn() + Clone + Send + Sync + 'static,
+) -> Router {
     let readyz = move || async move {
         match ready.left() {
             0 => (StatusCode::OK, "ok".to_owned()),

@@ -43,7 +43,10 @@ mod tests {
         let (slots, names) = slots();
         assert_eq!(preferred(&slots, &names, &[], 1), names[..1], "the first GPU of two idle ones");
         assert_eq!(preferred(&slots, &names[1..], &[], 1), names[4..5]);
-        assert_eq!(preferred(&slots, &[names[3].clone(), names[7].clone(), names[6].clone()], &[], 1), names[6..7]);
+        assert_eq!(
+            preferred(&slots, &[names[3].clone(), names[7].clone(), names[6].clone()], &[], 1),
+            names[6..7]
+        );
     }
 
     #[test]

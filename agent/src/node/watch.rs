@@ -80,7 +80,8 @@ mod tests {
     #[test]
     fn a_cards_error_makes_its_slots_unhealthy_and_a_programs_does_not() {
         let (gpus, board) = (h200s(2), Board::default());
-        let xid = |gpu: Option<usize>, number| Xid { gpu: gpu.map(|n| gpus[n].uuid.clone()), number: Some(number) };
+        let xid =
+            |gpu: Option<usize>, number| Xid { gpu: gpu.map(|n| gpus[n].uuid.clone()), number: Some(number) };
         let healthy = |board: &Board| [0, 1].map(|n: usize| board.is_healthy(&gpus[n].uuid));
         heed(&xid(Some(0), 31), &gpus, &board);
         heed(&xid(None, 13), &gpus, &board);

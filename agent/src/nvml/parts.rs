@@ -43,9 +43,13 @@ mod tests {
 
     #[test]
     fn known_products_have_the_sms_that_their_data_sheets_say() {
-        for (cores, capability, sms) in
-            [(16_896, (9, 0), 132), (6912, (8, 0), 108), (18_176, (8, 9), 142), (5120, (7, 0), 80), (2560, (7, 5), 40)]
-        {
+        for (cores, capability, sms) in [
+            (16_896, (9, 0), 132),
+            (6912, (8, 0), 108),
+            (18_176, (8, 9), 142),
+            (5120, (7, 0), 80),
+            (2560, (7, 5), 40),
+        ] {
             assert_eq!(cores / cores_per_sm(capability), sms, "{capability:?}");
         }
     }

@@ -98,14 +98,18 @@ pub(crate) async fn a_job_on_a_simulated_slot_is_told_that_it_is_simulated(scope
     .await
 }
 
-pub(crate) async fn slots_are_back_when_kubelet_or_the_agent_was_started_again(scope: &Scope<'_>) -> Result<()> {
+pub(crate) async fn slots_are_back_when_kubelet_or_the_agent_was_started_again(
+    scope: &Scope<'_>,
+) -> Result<()> {
     with_agents(scope, async || {
         offers(scope, "node-1", SLOTS).await?;
         let agent = agent_on(scope, "node-1").await?;
         ensure!(registrations(scope, &agent).await? == 1);
         scope.cluster().tool("restart", &["kubelet", "--node", "1"])?;
-        until("another registration", 60, async || Ok((registrations(scope, &agent).await? == 2).then_some(())))
-            .await?;
+        until("another registration", 60, async || {
+            Ok((registrations(scope, &agent).await? == 2).then_some(()))
+        })
+        .await?;
         offers(scope, "node-1", SLOTS).await?;
 
         scope.cluster().kill(&agent, &["node"])?;
@@ -137,9 +141,24 @@ pub(crate) async fn an_agents_token_labels_its_own_node_and_nothing_else(scope: 
         let attempts = [
             (&token, "node-2", own, "bound to node node-1, not node-2"),
             (&unbound, "node-1", own, "bound to no node"),
-            (&token, "node-1", r#"{"metadata":{"labels":{"other/label":"x"}}}"#, "no labels but fractune.dev"),
-            (&token, "node-1", r#"{"metadata":{"labels":{"kubernetes.io/hostname":null}}}"#, "no labels but fractune.dev"),
-            (&token, "node-1", r#"{"metadata":{"annotations":{"a":"b"}}}"#, "nothing of a node but its labels"),
+            (
+                &token,
+                "node-1",
+                r#"{"metadata":{"labels":{"other/label":"x"}}}"#,
+                "no labels but fractune.dev",
+            ),
+            (
+                &token,
+                "node-1",
+                r#"{"metadata":{"labels":{"kubernetes.io/hostname":null}}}"#,
+                "no labels but fractune.dev",
+            ),
+            (
+                &token,
+                "node-1",
+                r#"{"metadata":{"annotations":{"a":"b"}}}"#,
+                "nothing of a node but its labels",
+            ),
             (&token, "node-1", r#"{"spec":{"unschedulable":true}}"#, "nothing of a node but its labels"),
         ];
         for (token, node, change, words) in attempts {

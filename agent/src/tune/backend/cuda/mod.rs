@@ -23,7 +23,7 @@ use crate::backend::cuda::CHECKS;
 use crate::compile::nvrtc::{Pool, Symbols};
 use crate::compile::{Artifact, CompileFailure, Unit};
 use crate::gate::Gate;
-use crate::mps::{GuardCommand, Mps, PIPE_DIRECTORY};
+use crate::mps::{GuardCommand, Mps, MpsError, PIPE_DIRECTORY};
 use crate::nvml::{Card, Nvml};
 use crate::process::allowed_cpus;
 use crate::slot::{self, Slot};
@@ -94,7 +94,7 @@ impl Cuda {
             allowed_cpus().map_err(|error| RunError::Machine(format!("cannot read the CPU set: {error}")))?;
         // What the control group grants can be less than the CPUs that may be used.
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(cpus.len().max(1));
-        let slot = slot::Slot::of_this_process().map_err(machine)?;
+        let slot = Slot::of_this_process().map_err(machine)?;
         if let Some(slot) = &slot {
             slot.check_shares(&plan.shares).and_then(|()| slot.check_gate()).map_err(machine)?;
         }
@@ -120,7 +120,13 @@ impl Cuda {
         let mps = async {
             if let Some((slot, _)) = &slot {
                 let joined = Mps::join(&card.uuid, &slot.pipe).await;
-                return joined.map(Some).map_err(|error| machine(slot.no_daemon(error)));
+                return joined.map(Some).map_err(|error| {
+                    machine(match error {
+                        // Its own way out is not a pod's.
+                        MpsError::NoAnswer { reason, .. } => slot.no_daemon(reason),
+                        other => slot.no_daemon(other),
+                    })
+                });
             }
             if plan.shares.iter().all(|&share| share == 100) && !adopts {
                 return Ok(None);
