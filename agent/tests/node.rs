@@ -120,7 +120,7 @@ async fn until(is: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     });
-    patience.await.expect("it has not come to that");
+    patience.await.unwrap();
 }
 
 /// Runs a simulated node beside a test, and ends it in order.
@@ -177,10 +177,9 @@ async fn every_resource_is_registered_and_its_slots_are_listed_and_given() {
             ("fractune.dev/mps-50", "fractune.dev-mps-50.sock"),
         ];
         assert_eq!(names, expected);
-        assert!(
-            said.iter()
-                .all(|r| r.version == "v1beta1" && r.options.unwrap().get_preferred_allocation_available)
-        );
+        assert!(said.iter().all(
+            |r| r.version == "v1beta1" && r.options.as_ref().unwrap().get_preferred_allocation_available
+        ));
 
         let mut plugin = kubelet.plugin("fractune.dev/mps-25").await;
         let options = plugin.get_device_plugin_options(Empty {}).await.unwrap().into_inner();

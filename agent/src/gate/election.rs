@@ -25,7 +25,7 @@ use super::server::{self, serve};
 /// How long a server may take to answer, or to come or go.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long one that only joins waits for a server that has gone: a node's program may be replaced meanwhile.
-const LONG_PATIENCE: Duration = Duration::from_secs(120);
+const LONG_PATIENCE: Duration = Duration::from_mins(2);
 /// How long to wait before another attempt.
 const PAUSE: Duration = Duration::from_millis(5);
 /// Only the user who runs the gate may use it.

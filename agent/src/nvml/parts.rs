@@ -32,7 +32,7 @@ impl Nvml {
 /// FP32 cores of one SM, by compute capability (CUDA C++ Programming Guide, "Compute Capabilities").
 fn cores_per_sm(capability: (i32, i32)) -> u32 {
     match capability {
-        (6, 0) | (7, _) | (8, 0) => 64,
+        (6 | 8, 0) | (7, _) => 64,
         _ => 128,
     }
 }

@@ -130,8 +130,9 @@ pub(crate) async fn an_agents_token_labels_its_own_node_and_nothing_else(scope: 
         let (name, uid) = (agent.name_any(), agent.uid().unwrap_or_default());
         let kubectl = |words: &[&str]| scope.cluster().kubectl(words, None);
         let bound = ["--bound-object-kind", "Pod", "--bound-object-name", &name, "--bound-object-uid", &uid];
-        let token = kubectl(&[&["create", "token", "fractune-node", "-n", SYSTEM], &bound[..]].concat())?;
-        let unbound = kubectl(&["create", "token", "fractune-node", "-n", SYSTEM])?;
+        let create = ["create", "token", "fractune-node", "-n", SYSTEM];
+        let token = kubectl(&[&create[..], &bound[..]].concat())?;
+        let unbound = kubectl(&create)?;
         let patch = |token: &str, node: &str, patch: &str| {
             let words = ["patch", "node", node, "--type=merge", "--patch", patch];
             scope.cluster().kubectl_with_token(token.trim(), &words)
