@@ -28,6 +28,11 @@ test: setup cluster-programs ## run every test, also those on a real Kubernetes;
 test-ecosystem: setup cluster-programs ## Helm, Prometheus, Argo CD's and Flux's health, a queue, the docs' commands: make test-ecosystem [TEST=part-of-a-name]
 	@tests/ecosystem/run $(TEST) || [ $$? = 69 ]
 
+.PHONY: test-node
+test-node: setup ## run the tests of the agent of GPU nodes: kubelet and MPS are played
+	cargo test --locked -p fractune-agent --lib -- node:: slot:: gate:: mps:: nvml::
+	cargo test --locked -p fractune-agent --test node --test mps
+
 test-cluster: setup cluster-programs ## run the tests on a real Kubernetes: make test-cluster [TEST=part-of-a-name] [KUBERNETES=oldest] [KILLS=50]
 	$(if $(KUBERNETES),FRACTUNE_KUBERNETES=$(KUBERNETES)) $(if $(KILLS),FRACTUNE_KILLS=$(KILLS)) \
 	  cargo test --workspace --locked --test cluster -- $(TEST)

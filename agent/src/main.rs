@@ -41,6 +41,9 @@ enum Command {
     /// In a pod: write what the tuning container finds to the status of its `TuneTask` (docs/pods.md).
     #[cfg(feature = "report")]
     Report(fractune_agent::report::Arguments),
+    /// On a GPU node: offer slots of its GPUs to pods, and keep what they need (docs/node.md).
+    #[cfg(feature = "node")]
+    Node(fractune_agent::node::Arguments),
     /// Run candidates for a parent process; requests on standard input (docs/worker-protocol.md).
     Worker,
     /// Compile CUDA C++ for a parent process.
@@ -68,6 +71,11 @@ fn main() -> ExitCode {
         Command::Report(arguments) => {
             log_to_stderr();
             ExitCode::from(fractune_agent::report::main(&arguments))
+        }
+        #[cfg(feature = "node")]
+        Command::Node(arguments) => {
+            log_to_stderr();
+            ExitCode::from(fractune_agent::node::main(&arguments))
         }
     }
 }

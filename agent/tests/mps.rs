@@ -360,3 +360,92 @@ fn a_named_daemon_that_is_not_there_or_does_not_answer_is_an_error_with_the_way_
         assert_eq!(stage.leftovers(), 0);
     }
 }
+
+#[cfg(feature = "node")]
+mod of_a_node {
+    use fractune_agent::mps::Home;
+    use fractune_agent::node::board::Board;
+    use fractune_agent::node::daemon::Keeper;
+    use fractune_agent::node::gpu::simulated;
+    use fractune_agent::node::metrics::Metrics;
+    use tokio::sync::watch;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_daemon_at_a_home_is_started_there_again_and_leaves_the_folder() {
+        let stage = Stage::new("");
+        let folder = stage.folder.path().join("home");
+        let home = Home { folder: folder.clone(), group: None };
+        let mps = Mps::start_at(GPU, &stage.guard(), Some(home)).await.unwrap();
+        assert_eq!(mps.pipe_directory(), folder.join("pipe"));
+        let first = family(&folder.join("pipe"));
+        kill_process(first[0], Signal::KILL).unwrap();
+        mps.died().await;
+        mps.restart().await.unwrap();
+        assert_eq!(
+            mps.pipe_directory(),
+            folder.join("pipe"),
+            "it is mounted elsewhere, and stays where it was"
+        );
+        let second = family(&folder.join("pipe"));
+        assert_ne!(first[0], second[0]);
+        assert_eq!(first.map(runs), [false; 2]);
+        mps.stop().await;
+        assert_eq!(second.map(runs), [false; 2]);
+        assert!(folder.join("pipe").is_dir());
+    }
+
+    #[tokio::test]
+    async fn a_nodes_daemon_that_dies_is_started_again_and_its_slots_are_unhealthy_meanwhile() {
+        let stage = Stage::new("");
+        let (board, metrics, guard) = (Board::default(), Metrics::new(false).unwrap(), stage.guard());
+        let gpu = simulated("NVIDIA-H200:1").unwrap().remove(0);
+        let run = stage.folder.path().join("home");
+        let pipe = run.join("mps").join(&gpu.uuid).join("pipe");
+        let keeper =
+            Keeper { gpu: &gpu, run: &run, guard: &guard, group: None, board: &board, metrics: &metrics };
+        let (stop, stopped) = watch::channel(false);
+        let test = async {
+            let mut changes = board.watch();
+            changes.wait_for(|troubles| troubles.is_empty()).await.unwrap();
+            let first = family(&pipe);
+            kill_process(first[0], Signal::KILL).unwrap();
+            let troubled = changes.wait_for(|troubles| !troubles.is_empty()).await.unwrap().clone();
+            let words = troubled.values().next().unwrap();
+            assert!(words.contains("the MPS control daemon has died"), "{words}");
+            assert!(!board.is_healthy(&gpu.uuid));
+            changes.wait_for(|troubles| troubles.is_empty()).await.unwrap();
+            let second = family(&pipe);
+            assert_ne!(first[0], second[0]);
+            stop.send_replace(true);
+            second
+        };
+        let ((), second) = tokio::join!(keeper.keep(stopped), test);
+        assert_eq!(second.map(runs), [false; 2], "nothing is left of it");
+        let text = String::from_utf8(metrics.text().unwrap()).unwrap();
+        let restarts = format!("fractune_mps_restarts_total{{gpu=\"{}\"}} 1", gpu.uuid);
+        assert!(text.contains(&restarts), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_does_not_start_is_told_in_its_own_words_and_tried_again() {
+        let stage = Stage::new("refusing");
+        let (board, metrics, guard) = (Board::default(), Metrics::new(false).unwrap(), stage.guard());
+        let gpu = simulated("NVIDIA-H200:1").unwrap().remove(0);
+        let run = stage.folder.path().join("home");
+        let keeper =
+            Keeper { gpu: &gpu, run: &run, guard: &guard, group: None, board: &board, metrics: &metrics };
+        let (stop, stopped) = watch::channel(false);
+        let test = async {
+            let mut changes = board.watch();
+            let said = changes
+                .wait_for(|troubles| troubles.values().any(|words| words.contains("out of luck")))
+                .await;
+            drop(said.unwrap());
+            stop.send_replace(true);
+        };
+        tokio::join!(keeper.keep(stopped), test);
+        assert!(!board.is_healthy(&gpu.uuid));
+    }
+}

@@ -42,6 +42,8 @@ pub mod managers {
     pub const OPERATOR: &str = "fractune.dev/operator";
     /// Status of a `TuneTask`, from its pod.
     pub const AGENT: &str = "fractune.dev/agent";
+    /// Labels of a GPU node, from the agent that runs on it.
+    pub const NODE: &str = "fractune.dev/node";
 }
 
 /// API group of the resources.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use serde_json::{Value, json};
 
 /// Exit status of the tool where no cluster can run.
 const UNAVAILABLE: i32 = 69;
@@ -123,6 +124,22 @@ impl Cluster {
     /// When it fails, with what it says.
     pub fn kubectl<S: AsRef<OsStr>>(&self, arguments: &[S], stdin: Option<&str>) -> Result<String> {
         run(&mut self.kubectl_command(arguments), stdin)
+    }
+
+    /// Runs kubectl with a token, and no other right.
+    ///
+    /// # Errors
+    /// When it fails, with what it says.
+    pub fn kubectl_with_token<S: AsRef<OsStr>>(&self, token: &str, arguments: &[S]) -> Result<String> {
+        // The administrator's certificate would count for more than the token.
+        let mut kubeconfig: Value = serde_yaml::from_str(&std::fs::read_to_string(self.kubeconfig())?)?;
+        for user in kubeconfig["users"].as_array_mut().into_iter().flatten() {
+            user["user"] = json!({"token": token});
+        }
+        let file = self.folder.path().join("token.kubeconfig");
+        std::fs::write(&file, kubeconfig.to_string())?;
+        let mut command = Command::new(self.folder().join("bin/kubectl"));
+        run(command.arg("--kubeconfig").arg(&file).args(arguments), None)
     }
 
     pub(crate) fn kubectl_command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::core::{Capacity, Need};
 use super::desk::Stage;
-use super::election::{Connection, elect};
+use super::election::{Connection, Role, elect};
 use super::error::GateError;
 use super::lock;
 use super::protocol::{Reply, Request, append};
@@ -30,12 +30,12 @@ pub(super) struct Member {
 }
 
 impl Member {
-    /// Joins the gate at `path`, or begins to serve it.
-    pub(super) async fn join(path: &Path, capacity: Capacity) -> Result<Self, GateError> {
+    /// Joins the gate at `path`, or begins to serve it where the role allows that.
+    pub(super) async fn join(path: &Path, capacity: Capacity, role: Role) -> Result<Self, GateError> {
         let capacity = sorted(capacity);
-        let connection = elect(path, &capacity).await?;
+        let connection = elect(path, &capacity, role).await?;
         let claims = Arc::new(Mutex::new(Claims::default()));
-        let gate = (path.to_owned(), capacity.clone());
+        let gate = (path.to_owned(), capacity.clone(), role.again());
         let task = tokio::spawn(stay(gate, connection, Closing(Arc::clone(&claims))));
         Ok(Self { capacity, claims, task })
     }
@@ -192,8 +192,8 @@ impl Drop for Closing {
 }
 
 /// Stays a member of the gate: whenever the connection is lost, joins again or serves.
-async fn stay(gate: (PathBuf, Capacity), mut connection: Connection, claims: Closing) {
-    let (path, capacity) = gate;
+async fn stay(gate: (PathBuf, Capacity, Role), mut connection: Connection, claims: Closing) {
+    let (path, capacity, role) = gate;
     loop {
         let requests = lock(&claims.0).link_up();
         if let Err(error) = converse(&mut connection, requests, &claims.0).await {
@@ -203,7 +203,7 @@ async fn stay(gate: (PathBuf, Capacity), mut connection: Connection, claims: Clo
         // If the server was ours, it has to go before there can be another.
         drop(connection);
         sleep(PAUSE).await;
-        connection = match elect(&path, &capacity).await {
+        connection = match elect(&path, &capacity, role).await {
             Ok(connection) => connection,
             Err(error) => return lock(&claims.0).close(&error),
         };

@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,10 +20,12 @@ use tokio::time::{sleep, timeout};
 use super::core::Capacity;
 use super::error::GateError;
 use super::protocol::{Lines, Reply, VERSION};
-use super::server::serve;
+use super::server::{self, serve};
 
 /// How long a server may take to answer, or to come or go.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long one that only joins waits for a server that has gone: a node's program may be replaced meanwhile.
+const LONG_PATIENCE: Duration = Duration::from_mins(2);
 /// How long to wait before another attempt.
 const PAUSE: Duration = Duration::from_millis(5);
 /// Only the user who runs the gate may use it.
@@ -49,19 +51,55 @@ impl Drop for Server {
     }
 }
 
-/// Joins the gate that is served at `path`, or serves it and then joins that.
-pub(super) async fn elect(path: &Path, capacity: &Capacity) -> Result<Connection, GateError> {
+/// Whether this process may serve the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// It serves where nobody else does.
+    Any,
+    /// It only joins: another program serves.
+    Guest,
+    /// The same, once it has been a member: the server went, and will come back.
+    ReturningGuest,
+}
+
+impl Role {
+    /// What it is when it has lost the connection.
+    pub(super) fn again(self) -> Self {
+        if self == Role::Guest { Role::ReturningGuest } else { self }
+    }
+
+    fn patience(self) -> Duration {
+        if self == Role::ReturningGuest { LONG_PATIENCE } else { PATIENCE }
+    }
+}
+
+/// Joins the gate that is served at `path`, or serves it, where the role allows that, and then joins that.
+pub(super) async fn elect(path: &Path, capacity: &Capacity, role: Role) -> Result<Connection, GateError> {
     if path.as_os_str().len() > MAX_PATH_BYTES {
         return Err(GateError::PathTooLong { path: path.to_owned(), limit: MAX_PATH_BYTES });
     }
-    timeout(PATIENCE, attempt_until_joined(path, capacity)).await.unwrap_or_else(|_| {
-        Err(GateError::Unresponsive { path: path.to_owned(), seconds: PATIENCE.as_secs() })
+    let patience = role.patience();
+    let mut absent = false;
+    timeout(patience, attempt_until_joined(path, capacity, role, &mut absent)).await.unwrap_or_else(|_| {
+        let (path, seconds) = (path.to_owned(), patience.as_secs());
+        Err(if absent {
+            GateError::NotServed { path, seconds }
+        } else {
+            GateError::Unresponsive { path, seconds }
+        })
     })
 }
 
-async fn attempt_until_joined(path: &Path, capacity: &Capacity) -> Result<Connection, GateError> {
+/// `absent` says at any time whether nobody listened the last time.
+async fn attempt_until_joined(
+    path: &Path,
+    capacity: &Capacity,
+    role: Role,
+    absent: &mut bool,
+) -> Result<Connection, GateError> {
     let mut server = None;
     loop {
+        *absent = false;
         match UnixStream::connect(path).await {
             Ok(stream) => {
                 let (reader, writer) = stream.into_split();
@@ -71,9 +109,13 @@ async fn attempt_until_joined(path: &Path, capacity: &Capacity) -> Result<Connec
                 }
             }
             Err(error) if nobody_listens(&error) => {
-                if let Some(seat) = Seat::take(path)? {
+                if role != Role::Any {
+                    *absent = true;
+                } else if let Some(seat) = Seat::take(path, None)? {
                     let capacity = capacity.clone();
-                    server = Some(Server(tokio::spawn(async move { serve(&seat.listener, capacity).await })));
+                    server = Some(Server(tokio::spawn(async move {
+                        serve(&seat.listener, capacity, server::unobserved()).await;
+                    })));
                     continue;
                 }
             }
@@ -121,15 +163,15 @@ async fn greeted(
 
 /// The right to serve a gate, and the socket to serve it at. The socket's file goes when this is dropped,
 /// before the lock does.
-struct Seat {
-    listener: UnixListener,
+pub(super) struct Seat {
+    pub(super) listener: UnixListener,
     path: PathBuf,
     _lock: File,
 }
 
 impl Seat {
-    /// Takes the seat, unless somebody has it.
-    fn take(path: &Path) -> Result<Option<Self>, GateError> {
+    /// Takes the seat, unless somebody has it. The socket belongs to `owner` (a user), or else to this process' user.
+    pub(super) fn take(path: &Path, owner: Option<u32>) -> Result<Option<Self>, GateError> {
         match fs::symlink_metadata(path) {
             Ok(found) if !found.file_type().is_socket() => {
                 return Err(GateError::NotASocket { path: path.to_owned() });
@@ -147,7 +189,7 @@ impl Seat {
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(socket_error(&lock_path, &error)),
         }
-        let listener = listen(path).map_err(|error| socket_error(path, &error))?;
+        let listener = listen(path, owner).map_err(|error| socket_error(path, &error))?;
         Ok(Some(Self { listener, path: path.to_owned(), _lock: lock }))
     }
 }
@@ -161,7 +203,7 @@ impl Drop for Seat {
 
 /// Listens at `path`, in place of what was left there. The socket is made under another name, and appears
 /// at `path` only once nobody else may use it and it accepts.
-fn listen(path: &Path) -> io::Result<UnixListener> {
+fn listen(path: &Path, owner: Option<u32>) -> io::Result<UnixListener> {
     let new = with_ending(path, NEW);
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -169,6 +211,9 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     }
     let listener = UnixListener::bind(&new)?;
     fs::set_permissions(&new, Permissions::from_mode(PRIVATE))?;
+    if owner.is_some() {
+        chown(&new, owner, None)?;
+    }
     fs::rename(&new, path)?;
     Ok(listener)
 }

@@ -75,6 +75,14 @@ pub enum GateError {
         /// How long we waited, in seconds.
         seconds: u64,
     },
+    /// Nobody serves a gate that this process may only join.
+    #[error("{}: nobody has served the gate there for {seconds} s", path.display())]
+    NotServed {
+        /// The socket.
+        path: PathBuf,
+        /// How long we waited, in seconds.
+        seconds: u64,
+    },
     /// The runtime on which the gate was opened has ended.
     #[error("the gate is closed: the runtime on which it was opened has ended; open it again")]
     Closed,

@@ -1,6 +1,7 @@
 //! What a run holds in its hands: the gate, and permits to pass it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 use super::claims::Member;
 use super::core::{Capacity, Need};
 use super::desk::{Desk, Stage};
+use super::election::Role;
 use super::error::GateError;
 use super::lock;
 use super::waits::{NeedKind, Waits, record};
@@ -36,6 +38,12 @@ enum Seat {
     Member(Arc<Member>),
 }
 
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate").finish_non_exhaustive()
+    }
+}
+
 impl Gate {
     /// A gate of these CPUs, for this process alone.
     #[must_use]
@@ -59,7 +67,17 @@ impl Gate {
     /// A path that cannot be used, another gate or something else at that path, or a serving process that
     /// does not answer.
     pub async fn shared(path: &Path, capacity: Capacity) -> Result<Self, GateError> {
-        let member = Member::join(path, capacity).await?;
+        let member = Member::join(path, capacity, Role::Any).await?;
+        Ok(Self::seated(Seat::Member(Arc::new(member))))
+    }
+
+    /// The gate of `capacity` that another program serves at the socket `path`; this process never serves it. A
+    /// server that goes away later is waited for, for up to two minutes.
+    ///
+    /// # Errors
+    /// As [`Gate::shared`], and [`GateError::NotServed`] if nobody serves it within ten seconds.
+    pub async fn joined(path: &Path, capacity: Capacity) -> Result<Self, GateError> {
+        let member = Member::join(path, capacity, Role::Guest).await?;
         Ok(Self::seated(Seat::Member(Arc::new(member))))
     }
 

@@ -6,8 +6,8 @@
 //! stream of small ones, and what drains the machine for it.
 //!
 //! [`Core`] is the pure state machine. [`Gate`] is what a run uses: within one process ([`Gate::cpus`],
-//! [`Gate::gpu`]), or shared by the processes of one machine over a Unix socket ([`Gate::shared`]), as
-//! `docs/gate-protocol.md` describes.
+//! [`Gate::gpu`]), shared by the processes of one machine over a Unix socket ([`Gate::shared`]), or a node's that a
+//! pod joins ([`Service`], [`Gate::joined`]), as `docs/gate-protocol.md` describes.
 
 mod claims;
 mod core;
@@ -17,12 +17,14 @@ mod error;
 mod local;
 mod protocol;
 mod server;
+mod service;
 mod waits;
 
 pub use self::core::{Capacity, Core, Event, Need, NeedError};
 pub use self::error::GateError;
 pub use self::local::{Gate, Permit};
 pub use self::protocol::{MAX_CLAIMS, MAX_LINE_BYTES, Reply, Request, VERSION};
+pub use self::service::Service;
 pub use self::waits::{NeedKind, Waits};
 
 /// Locks `mutex` also when a thread panicked while it held the lock: no state here is left half-changed.

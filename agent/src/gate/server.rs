@@ -10,10 +10,12 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::core::{Capacity, Need};
 use super::desk::{Desk, Sink, Stage};
 use super::protocol::{Lines, MAX_CLAIMS, Reply, Request, VERSION, append};
+use super::waits::NeedKind;
 
 #[cfg(test)]
 mod tests;
@@ -23,15 +25,24 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The most characters of a reader's complaint that are sent back.
 const COMPLAINT_CHARS: usize = 200;
 
+/// Hears of each granted request how long it waited, counted from when it was read.
+pub(super) type Observer = Arc<dyn Fn(NeedKind, Duration) + Send + Sync>;
+
+/// Nobody wants to hear.
+pub(super) fn unobserved() -> Observer {
+    Arc::new(|_, _| {})
+}
+
 /// Serves `listener` until the future is dropped; every connection ends with it.
-pub(super) async fn serve(listener: &UnixListener, capacity: Capacity) {
+pub(super) async fn serve(listener: &UnixListener, capacity: Capacity, observer: Observer) {
     let desk = Desk::new(capacity.clone());
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(converse(stream, Arc::clone(&desk), capacity.clone()));
+                    let claims = Claims::new(Arc::clone(&desk), Arc::clone(&observer));
+                    connections.spawn(converse(stream, claims, capacity.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the gate cannot accept a connection");
@@ -44,10 +55,10 @@ pub(super) async fn serve(listener: &UnixListener, capacity: Capacity) {
 }
 
 /// Serves one connection until it closes. What it holds and waits for ends with it.
-async fn converse(stream: UnixStream, desk: Arc<Desk>, capacity: Capacity) {
+async fn converse(stream: UnixStream, claims: Claims, capacity: Capacity) {
     let (reader, writer) = stream.into_split();
     let (tell, mut news) = mpsc::unbounded_channel();
-    let mut connection = Connection { writer, claims: Claims::new(desk), tell };
+    let mut connection = Connection { writer, claims, tell };
     let mut lines = Lines::new(BufReader::new(reader));
     if let Err(error) = connection.run(&mut lines, &mut news, capacity).await {
         tracing::debug!(%error, "a connection to the gate broke");
@@ -136,13 +147,14 @@ impl Connection {
 /// What one connection holds and waits for, by the client's numbers and by the desk's.
 struct Claims {
     desk: Arc<Desk>,
+    observer: Observer,
     by_client: BTreeMap<u64, u64>,
     by_desk: BTreeMap<u64, u64>,
 }
 
 impl Claims {
-    fn new(desk: Arc<Desk>) -> Self {
-        Self { desk, by_client: BTreeMap::new(), by_desk: BTreeMap::new() }
+    fn new(desk: Arc<Desk>, observer: Observer) -> Self {
+        Self { desk, observer, by_client: BTreeMap::new(), by_desk: BTreeMap::new() }
     }
 
     fn request(
@@ -158,9 +170,13 @@ impl Claims {
         if self.by_client.len() >= MAX_CLAIMS {
             return Err(format!("this connection has {MAX_CLAIMS} requests already; release some first"));
         }
+        let (kind, since, observer) = (NeedKind::from(need), Instant::now(), Arc::clone(&self.observer));
         let sink = |desk_id: u64| -> Sink {
             let tell = tell.clone();
             Box::new(move |stage| {
+                if matches!(stage, Stage::Granted(_)) {
+                    observer(kind, since.elapsed());
+                }
                 // Fails only when the connection has ended, and then there is nobody to tell.
                 let _ = tell.send((desk_id, stage));
             })

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::control::{Control, ControlError, LOG_DIRECTORY, PIPE_DIRECTORY, POLL, QUIT, find_program};
 use super::family;
 use super::place;
-use super::protocol::Place;
+use super::protocol::{Place, Request};
 
 /// How long a daemon may take to answer for the first time.
 const START: Duration = Duration::from_secs(15);
@@ -33,15 +33,21 @@ pub(super) struct Daemon {
     child: Child,
     control: Control,
     place: Place,
-    folder: TempDir,
+    /// None where the folder stays.
+    folder: Option<TempDir>,
 }
 
 impl Daemon {
-    /// Starts a daemon for one GPU, in a folder of its own.
-    pub(super) fn spawn(gpu: &str) -> Result<Self, String> {
+    /// Starts a daemon for one GPU.
+    pub(super) fn spawn(request: &Request) -> Result<Self, String> {
+        let Request { gpu, home } = request;
         let program = find_program(std::env::var_os("PATH").as_deref()).map_err(|error| error.to_string())?;
-        let (folder, place) = place::create(&place::bases(), &program)
-            .map_err(|error| format!("no folder for its sockets can be created: {error}"))?;
+        let folders = match home {
+            Some(home) => place::prepare(home, &program).map(|place| (None, place)),
+            None => place::create(&place::bases(), &program).map(|(folder, place)| (Some(folder), place)),
+        };
+        let (folder, place) =
+            folders.map_err(|error| format!("no folder for its sockets can be created: {error}"))?;
         let child = start(&place, gpu)
             .map_err(|error| format!("{} cannot be run: {error}", place.program.display()))?;
         let control = Control::new(Ok(place.program.clone()), place.pipe.clone());
@@ -75,7 +81,7 @@ impl Daemon {
         }
     }
 
-    /// Ends the daemon and its servers, whatever state they are in, and removes the folder.
+    /// Ends the daemon and its servers, whatever state they are in, and removes the folder if that was made for it.
     pub(super) async fn end(mut self) {
         if !self.has_ended() {
             let _ = self.control.ask(QUIT, QUIT_LIMIT).await;
@@ -92,7 +98,7 @@ impl Daemon {
         }
         family::end_children().await;
         // A folder that cannot be removed is no reason to stay.
-        let _ = self.folder.close();
+        let _ = self.folder.map(TempDir::close);
     }
 
     fn has_ended(&mut self) -> bool {

@@ -51,7 +51,7 @@ async fn keep(request: &Request) -> io::Result<()> {
         drop(signal(kind)?);
     }
     let mut parent = end_of_input();
-    let mut daemon = match Daemon::spawn(&request.gpu) {
+    let mut daemon = match Daemon::spawn(request) {
         Ok(daemon) => daemon,
         Err(message) => {
             tell(&Report::Failed { message });

@@ -27,11 +27,19 @@ use tokio::time::timeout;
 pub use control::{ControlError, ProgramMissing, ServerStatus};
 pub use error::MpsError;
 pub use guard::guard;
-pub use protocol::GuardCommand;
+pub use protocol::{GuardCommand, Home};
 
 pub(crate) use control::PIPE_DIRECTORY;
-use control::{ANSWER, Control, LOG_DIRECTORY, find_program, processes, server_status, termination};
+use control::{ANSWER, Control, LOG_DIRECTORY, processes, server_status, termination};
 use session::Session;
+
+/// The control program, in `PATH` or where drivers put it.
+///
+/// # Errors
+/// [`ProgramMissing`].
+pub fn find_program() -> Result<PathBuf, ProgramMissing> {
+    control::find_program(std::env::var_os("PATH").as_deref())
+}
 
 /// An MPS control daemon. A private one ends when this is dropped, soon afterwards: [`Mps::stop`] waits.
 #[derive(Debug)]
@@ -48,6 +56,7 @@ enum Kind {
     /// Ours.
     Private {
         guard: GuardCommand,
+        home: Option<Home>,
         current: Mutex<Arc<Session>>,
         /// Held by the one who starts the daemon again.
         restarting: tokio::sync::Mutex<()>,
@@ -78,7 +87,7 @@ impl Mps {
     pub async fn adopt(uuid: &str, directory: &Path) -> Result<Self, MpsError> {
         let no_answer = |reason| MpsError::NoAnswer { directory: directory.to_owned(), reason };
         let pipe = std::path::absolute(directory).map_err(|error| no_answer(error.to_string()))?;
-        let control = Control::new(find_program(std::env::var_os("PATH").as_deref()), pipe);
+        let control = Control::new(find_program(), pipe);
         match control.ask("get_server_list", ANSWER).await {
             Ok(_) => {}
             Err(ControlError::Program(_)) => knock(control.pipe()).await.map_err(no_answer)?,
@@ -88,14 +97,35 @@ impl Mps {
         Ok(Self { gpu: uuid.to_owned(), kind })
     }
 
+    /// The running daemon of a pipe directory, of which this process may be a client and not the master: it is asked
+    /// nothing, only whether it listens.
+    ///
+    /// # Errors
+    /// [`MpsError::NoAnswer`].
+    pub async fn join(uuid: &str, directory: &Path) -> Result<Self, MpsError> {
+        let no_answer = |reason| MpsError::NoAnswer { directory: directory.to_owned(), reason };
+        knock(directory).await.map_err(no_answer)?;
+        let control = Control::new(find_program(), directory.to_owned());
+        Ok(Self { gpu: uuid.to_owned(), kind: Kind::Adopted { control, log: None } })
+    }
+
     /// A private daemon for the GPU of this UUID. Must be called on a tokio runtime.
     ///
     /// # Errors
     /// [`MpsError::Start`] or [`MpsError::Guard`].
     pub async fn start(uuid: &str, guard: &GuardCommand) -> Result<Self, MpsError> {
-        let session = Session::start(guard, uuid).await?;
+        Self::start_at(uuid, guard, None).await
+    }
+
+    /// The same at a home: a folder that stays, so that others can mount it.
+    ///
+    /// # Errors
+    /// As [`Mps::start`].
+    pub async fn start_at(uuid: &str, guard: &GuardCommand, home: Option<Home>) -> Result<Self, MpsError> {
+        let session = Session::start(guard, uuid, home.as_ref()).await?;
         let kind = Kind::Private {
             guard: guard.clone(),
+            home,
             current: Mutex::new(Arc::new(session)),
             restarting: tokio::sync::Mutex::default(),
         };
@@ -189,7 +219,7 @@ impl Mps {
         std::future::pending().await
     }
 
-    /// Starts a private daemon that has died again, at a new place; does nothing if it runs. Of several calls
+    /// Starts a private daemon that has died again, at a new place or its home; does nothing if it runs. Of several calls
     /// at once one starts it. For a daemon that is not this run's own, checks that it answers.
     ///
     /// # Errors
@@ -197,14 +227,14 @@ impl Mps {
     pub async fn restart(&self) -> Result<(), MpsError> {
         match &self.kind {
             Kind::Adopted { control, .. } => Self::adopt(&self.gpu, control.pipe()).await.map(|_| ()),
-            Kind::Private { guard, current, restarting } => {
+            Kind::Private { guard, home, current, restarting } => {
                 let _one = restarting.lock().await;
                 let session = now(current);
                 if session.death().is_none() {
                     return Ok(());
                 }
                 session.end().await;
-                let started = Session::start(guard, &self.gpu).await?;
+                let started = Session::start(guard, &self.gpu, home.as_ref()).await?;
                 *current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(started);
                 Ok(())
             }

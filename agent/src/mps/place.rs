@@ -1,13 +1,13 @@
 //! The folder of a private daemon.
 
-use std::fs::{DirBuilder, Permissions};
+use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::protocol::Place;
+use super::protocol::{Home, Place};
 
 /// Longest path of a pipe directory, in bytes: a Unix socket's address ends at 107, and the daemon's sockets
 /// in it have names such as `control_privileged`.
@@ -39,6 +39,7 @@ fn create_in(base: &Path, program: &Path) -> io::Result<Option<(TempDir, Place)>
     let folder = tempfile::Builder::new().prefix("fractune-mps-").permissions(only_owner).tempdir_in(base)?;
     let place = Place {
         folder: folder.path().to_owned(),
+        temporary: true,
         pipe: folder.path().join("pipe"),
         log: folder.path().join("log"),
         program: program.to_owned(),
@@ -50,6 +51,39 @@ fn create_in(base: &Path, program: &Path) -> io::Result<Option<(TempDir, Place)>
         DirBuilder::new().mode(0o700).create(directory)?;
     }
     Ok(Some((folder, place)))
+}
+
+/// Makes a home ready for a daemon: its folders are there, hold nothing of an earlier daemon's, and can be entered by
+/// those who may. The pipe directory itself stays the same one, for it is mounted elsewhere.
+pub(super) fn prepare(home: &Home, program: &Path) -> io::Result<Place> {
+    let place = Place {
+        folder: home.folder.clone(),
+        temporary: false,
+        pipe: home.folder.join("pipe"),
+        log: home.folder.join("log"),
+        program: program.to_owned(),
+    };
+    if place.pipe.as_os_str().len() > LONGEST {
+        let reason = format!(
+            "{} is longer than the {LONGEST} bytes that leave room for sockets",
+            place.pipe.display()
+        );
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+    }
+    // Who may reach the daemon may do so, and change nothing of its folders.
+    let mode = if home.group.is_some() { 0o750 } else { 0o755 };
+    for directory in [&place.folder, &place.pipe, &place.log] {
+        fs::create_dir_all(directory)?;
+        if home.group.is_some() {
+            chown(directory, None, home.group)?;
+        }
+        fs::set_permissions(directory, Permissions::from_mode(mode))?;
+    }
+    for left in fs::read_dir(&place.pipe)? {
+        let left = left?.path();
+        if left.is_dir() { fs::remove_dir_all(&left)? } else { fs::remove_file(&left)? }
+    }
+    Ok(place)
 }
 
 #[cfg(test)]
@@ -67,6 +101,23 @@ mod tests {
         assert_eq!([&place.folder, &place.pipe, &place.log].map(|path| mode(path)), [0o700; 3]);
         drop(folder);
         assert!(!place.folder.exists());
+    }
+
+    #[test]
+    fn a_home_stays_where_it_is_and_keeps_nothing_of_an_earlier_daemons() {
+        let base = tempfile::tempdir_in("/tmp").unwrap();
+        let home = Home { folder: base.path().join("gpu"), group: None };
+        let place = prepare(&home, Path::new("/bin/true")).unwrap();
+        assert_eq!([&place.folder, &place.pipe, &place.log].map(|path| mode(path)), [0o755; 3]);
+        let number = std::os::unix::fs::MetadataExt::ino(&place.pipe.metadata().unwrap());
+        std::fs::write(place.pipe.join("nvidia-cuda-mps-control.pid"), "7").unwrap();
+        std::fs::write(place.log.join("control.log"), "kept").unwrap();
+        assert_eq!(prepare(&home, Path::new("/bin/true")).unwrap(), place);
+        assert_eq!(std::fs::read_dir(&place.pipe).unwrap().count(), 0);
+        assert_eq!(std::os::unix::fs::MetadataExt::ino(&place.pipe.metadata().unwrap()), number);
+        assert!(place.log.join("control.log").exists());
+        let long = Home { folder: base.path().join("x".repeat(60)), group: None };
+        assert!(prepare(&long, Path::new("/bin/true")).unwrap_err().to_string().contains("67 bytes"));
     }
 
     #[test]

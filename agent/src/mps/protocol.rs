@@ -22,6 +22,18 @@ pub struct GuardCommand {
 pub(super) struct Request {
     /// UUID of the GPU that the daemon is for.
     pub(super) gpu: String,
+    /// Where the daemon lives; in a folder made for it unless given.
+    pub(super) home: Option<Home>,
+}
+
+/// A place that a daemon is started at again and again, because others have its folder mounted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Home {
+    /// The folder, which is made if it is not there. The pipe directory is `pipe` in it, that of logs `log`.
+    pub folder: PathBuf,
+    /// The group that may reach the daemon; everybody unless given.
+    pub group: Option<u32>,
 }
 
 /// What the guardian tells.
@@ -48,6 +60,8 @@ pub(super) enum Report {
 pub(super) struct Place {
     /// The folder that holds everything of the daemon's.
     pub(super) folder: PathBuf,
+    /// Whether the folder goes with the daemon.
+    pub(super) temporary: bool,
     /// `CUDA_MPS_PIPE_DIRECTORY`.
     pub(super) pipe: PathBuf,
     /// `CUDA_MPS_LOG_DIRECTORY`.

@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 
 use super::control::{ANSWER, Control, POLL, QUIT};
 use super::error::MpsError;
-use super::protocol::{GuardCommand, Place, Report, Request};
+use super::protocol::{GuardCommand, Home, Place, Report, Request};
 
 /// How long the guardian may take until the daemon answers, or has failed to.
 const START: Duration = Duration::from_secs(30);
@@ -37,9 +37,13 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Starts a guardian, and with it a daemon for one GPU. Must be called on a tokio runtime, which then
-    /// listens to the guardian.
-    pub(super) async fn start(command: &GuardCommand, gpu: &str) -> Result<Self, MpsError> {
+    /// Starts a guardian, and with it a daemon for one GPU, at its home if it has one. Must be called on a tokio
+    /// runtime, which then listens to the guardian.
+    pub(super) async fn start(
+        command: &GuardCommand,
+        gpu: &str,
+        home: Option<&Home>,
+    ) -> Result<Self, MpsError> {
         let failed = |source| MpsError::Guard { program: command.program.clone(), source };
         let mut guardian = Command::new(&command.program)
             .args(&command.arguments)
@@ -53,7 +57,7 @@ impl Session {
         };
         let mut reports = BufReader::new(output.take(MOST_SAID)).lines();
         let handshake = async {
-            ask(&mut guardian, gpu).await?;
+            ask(&mut guardian, Request { gpu: gpu.to_owned(), home: home.cloned() }).await?;
             next(&mut reports).await
         };
         let place = match timeout(START, handshake).await {
@@ -102,7 +106,9 @@ impl Session {
         if !in_order && self.place.folder.exists() {
             // The guardian was killed: what it would have done, as far as that can be done from here.
             let _ = timeout(UNGUARDED_END, self.quit()).await;
-            let _ = std::fs::remove_dir_all(&self.place.folder);
+            if self.place.temporary {
+                let _ = std::fs::remove_dir_all(&self.place.folder);
+            }
         }
     }
 
@@ -114,8 +120,8 @@ impl Session {
     }
 }
 
-async fn ask(guardian: &mut Child, gpu: &str) -> io::Result<()> {
-    let mut line = serde_json::to_vec(&Request { gpu: gpu.to_owned() })?;
+async fn ask(guardian: &mut Child, request: Request) -> io::Result<()> {
+    let mut line = serde_json::to_vec(&request)?;
     line.push(b'\n');
     match &mut guardian.stdin {
         Some(input) => input.write_all(&line).await,

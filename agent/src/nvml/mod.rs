@@ -3,6 +3,8 @@
 //! The library is loaded when it is asked for: a machine without a driver gives an error that says so.
 
 mod clock;
+mod health;
+mod parts;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -14,6 +16,8 @@ use nvml_wrapper::enums::device::UsedGpuMemory;
 use nvml_wrapper::error::NvmlError as Cause;
 
 pub use clock::{Clock, Reason, Reasons, Throttle};
+pub use health::{Xid, Xids};
+pub use parts::Parts;
 
 /// The driver's library.
 const LIBRARY: &str = "libnvidia-ml.so.1";

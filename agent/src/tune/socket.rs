@@ -10,9 +10,8 @@ use rustix::process::geteuid;
 
 use super::plan::RunError;
 use crate::gate::{Capacity, Gate};
+use crate::slot::{self, Slot};
 
-/// Names the gate's socket, instead of one in the user's runtime folder.
-const VARIABLE: &str = "FRACTUNE_GATE";
 /// Units of a GPU: percent.
 const WHOLE_GPU: u32 = 100;
 
@@ -39,10 +38,16 @@ pub(super) async fn shared_gpu_gate(uuid: &str) -> (Gate, Option<String>) {
     }
 }
 
+/// The gate that the node serves for a slot's GPU. There is no measuring without it.
+pub(super) async fn node_gate(slot: &Slot) -> Result<Gate, RunError> {
+    let joined = Gate::joined(&slot.gate, Capacity::Units(WHOLE_GPU)).await;
+    joined.map_err(|error| RunError::Machine(slot.no_gate(error).to_string()))
+}
+
 /// The gate of all runs of this user on a device, whose name every one of them comes to. An error is a sentence.
 async fn join(device: &str, capacity: Capacity) -> Result<Gate, String> {
     // The environment may name another socket than one in the user's runtime folder.
-    let path = match std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) {
+    let path = match std::env::var_os(slot::GATE).filter(|path| !path.is_empty()) {
         Some(path) => PathBuf::from(path),
         None => runtime_folder().map_err(|error| error.to_string())?.join(format!("{device}.sock")),
     };

@@ -2,6 +2,7 @@
 
 mod faults;
 mod lifecycle;
+mod node;
 mod operators;
 mod others;
 mod plugin;
@@ -74,6 +75,10 @@ fn cases() -> Vec<Case> {
         lifecycle::a_name_of_63_characters_works,
         others::an_agents_token_writes_the_status_of_its_own_task_and_nothing_else,
         others::a_job_that_cannot_be_read_does_not_stall_others,
+        // Last: what a node has offered, it offers none of afterwards, but does not forget.
+        node::a_job_on_a_simulated_slot_is_told_that_it_is_simulated,
+        node::slots_are_back_when_kubelet_or_the_agent_was_started_again,
+        node::an_agents_token_labels_its_own_node_and_nothing_else,
     ]
 }
 

@@ -36,7 +36,7 @@ async fn with_server<F: Future>(test: impl FnOnce(std::path::PathBuf) -> F) -> F
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gate");
     let listener = UnixListener::bind(&path).unwrap();
-    let server = tokio::spawn(async move { serve(&listener, Capacity::Units(100)).await });
+    let server = tokio::spawn(async move { serve(&listener, Capacity::Units(100), unobserved()).await });
     let output = test(path).await;
     server.abort();
     output

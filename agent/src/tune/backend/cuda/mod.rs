@@ -23,9 +23,10 @@ use crate::backend::cuda::CHECKS;
 use crate::compile::nvrtc::{Pool, Symbols};
 use crate::compile::{Artifact, CompileFailure, Unit};
 use crate::gate::Gate;
-use crate::mps::{GuardCommand, Mps, PIPE_DIRECTORY};
+use crate::mps::{GuardCommand, Mps, MpsError, PIPE_DIRECTORY};
 use crate::nvml::{Card, Nvml};
 use crate::process::allowed_cpus;
+use crate::slot::{self, Slot};
 use crate::tune::plan::{Plan, RunError};
 use crate::tune::socket;
 use crate::worker::protocol::{self, Init, Launch, Load};
@@ -59,6 +60,8 @@ type Environment = Vec<(String, OsString)>;
 pub struct Cuda {
     card: Card,
     mps: Option<Mps>,
+    /// What a node's agent gave this pod, and the node's gate.
+    slot: Option<(Slot, Gate)>,
     compiler: Pool,
     cpus: Vec<usize>,
     threads: usize,
@@ -91,6 +94,10 @@ impl Cuda {
             allowed_cpus().map_err(|error| RunError::Machine(format!("cannot read the CPU set: {error}")))?;
         // What the control group grants can be less than the CPUs that may be used.
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(cpus.len().max(1));
+        let slot = Slot::of_this_process().map_err(machine)?;
+        if let Some(slot) = &slot {
+            slot.check_shares(&plan.shares).and_then(|()| slot.check_gate()).map_err(machine)?;
+        }
         let nvml = Nvml::open().map_err(|error| {
             RunError::Machine(format!(
                 "kernel {kernel:?} is in CUDA, and this machine has no GPU to run it on: {error}"
@@ -99,10 +106,28 @@ impl Cuda {
         let card = find_card(&nvml, target.gpu.as_deref())?;
         let adopts = std::env::var_os(PIPE_DIRECTORY).is_some_and(|directory| !directory.is_empty());
         let claim = socket::claim_gpu(&card.uuid, adopts)?;
-        let notes = others(&nvml, &card);
+        let slot = match slot {
+            Some(slot) => {
+                let gate = socket::node_gate(&slot).await?;
+                Some((slot, gate))
+            }
+            None => None,
+        };
+        // In a slot there are others, and the gate keeps them off what is measured.
+        let notes = if slot.is_some() { Vec::new() } else { others(&nvml, &card) };
         let timeout =
             Duration::from_secs(u64::from(plan.measure.timeout_seconds)).max(SHORTEST_COMPILE_LIMIT);
         let mps = async {
+            if let Some((slot, _)) = &slot {
+                let joined = Mps::join(&card.uuid, &slot.pipe).await;
+                return joined.map(Some).map_err(|error| {
+                    machine(match error {
+                        // Its own way out is not a pod's.
+                        MpsError::NoAnswer { reason, .. } => slot.no_daemon(reason),
+                        other => slot.no_daemon(other),
+                    })
+                });
+            }
             if plan.shares.iter().all(|&share| share == 100) && !adopts {
                 return Ok(None);
             }
@@ -129,6 +154,7 @@ impl Cuda {
         let mut cuda = Self {
             compiler,
             mps,
+            slot,
             card,
             cpus,
             threads,
@@ -186,6 +212,9 @@ impl Cuda {
 
     /// A private daemon serves this run alone, another one every run that it was named to.
     pub(super) async fn gate(&self) -> (Gate, Option<String>) {
+        if let Some((_, gate)) = &self.slot {
+            return (gate.clone(), None);
+        }
         match &self.mps {
             Some(mps) if !mps.private() => socket::shared_gpu_gate(&self.card.uuid).await,
             _ => (Gate::gpu(), None),
@@ -299,6 +328,8 @@ impl Cuda {
         if let Some(mps) = &self.mps {
             environment.extend(mps.client_environment(u32::from(share)));
         }
+        let limit = self.slot.as_ref().and_then(|(slot, _)| slot.memory.clone());
+        environment.extend(limit.map(|limit| (slot::MEMORY.to_owned(), limit)));
         environment
     }
 
@@ -331,6 +362,10 @@ impl Cuda {
             mps.stop().await;
         }
     }
+}
+
+fn machine(error: impl std::fmt::Display) -> RunError {
+    RunError::Machine(error.to_string())
 }
 
 /// Names of the variables that stand for buffers.

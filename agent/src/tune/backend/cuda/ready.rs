@@ -108,6 +108,9 @@ impl Cuda {
     fn check_memory(&self, plan: &Plan) -> Result<(), RunError> {
         let free = self.found.values().filter_map(|ready| ready.gpu.as_ref());
         let free = free.map(|gpu| gpu.free_memory_bytes).min().unwrap_or(self.card.memory_bytes);
+        // The slot's memory is for all of the pod's workers together, though MPS holds each one to it.
+        let slot = self.slot.as_ref().and_then(|(slot, _)| slot.memory_bytes);
+        let free = slot.map_or(free, |slot| slot.min(free));
         let workers = (plan.shares.len() * plan.parallelism.min(plan.tasks.len())).max(1) as u64;
         let limit = free.saturating_sub(SPARED_MEMORY) / (workers * COPIES);
         let too_large =
