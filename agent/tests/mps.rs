@@ -408,14 +408,14 @@ mod of_a_node {
         let (stop, stopped) = watch::channel(false);
         let test = async {
             let mut changes = board.watch();
-            changes.wait_for(|troubles| troubles.is_empty()).await.unwrap();
+            changes.wait_for(std::collections::BTreeMap::is_empty).await.unwrap();
             let first = family(&pipe);
             kill_process(first[0], Signal::KILL).unwrap();
             let troubled = changes.wait_for(|troubles| !troubles.is_empty()).await.unwrap().clone();
             let words = troubled.values().next().unwrap();
             assert!(words.contains("the MPS control daemon has died"), "{words}");
             assert!(!board.is_healthy(&gpu.uuid));
-            changes.wait_for(|troubles| troubles.is_empty()).await.unwrap();
+            changes.wait_for(std::collections::BTreeMap::is_empty).await.unwrap();
             let second = family(&pipe);
             assert_ne!(first[0], second[0]);
             stop.send_replace(true);
@@ -423,9 +423,9 @@ mod of_a_node {
         };
         let ((), second) = tokio::join!(keeper.keep(stopped), test);
         assert_eq!(second.map(runs), [false; 2], "nothing is left of it");
-        let text = String::from_utf8(metrics.text().unwrap()).unwrap();
+        let page = String::from_utf8(metrics.text().unwrap()).unwrap();
         let restarts = format!("fractune_mps_restarts_total{{gpu=\"{}\"}} 1", gpu.uuid);
-        assert!(text.contains(&restarts), "{text}");
+        assert!(page.contains(&restarts), "{page}");
     }
 
     #[tokio::test]

@@ -115,7 +115,7 @@ impl Kubelet {
 }
 
 async fn until(is: impl Fn() -> bool) {
-    let patience = tokio::time::timeout(Duration::from_secs(60), async {
+    let patience = tokio::time::timeout(Duration::from_mins(1), async {
         while !is() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -137,8 +137,7 @@ async fn beside(kubelet: &mut Kubelet, board: &Board, test: impl AsyncFnOnce(&mu
 }
 
 async fn next(lists: &mut Streaming<ListAndWatchResponse>) -> Vec<(String, String)> {
-    let list =
-        tokio::time::timeout(Duration::from_secs(60), lists.message()).await.unwrap().unwrap().unwrap();
+    let list = tokio::time::timeout(Duration::from_mins(1), lists.message()).await.unwrap().unwrap().unwrap();
     list.devices.into_iter().map(|device| (device.id, device.health)).collect()
 }
 

@@ -39,7 +39,7 @@ fn one_for_all(task: &TaskResult) -> Option<String> {
 fn longer(loss: f64) -> String {
     let percent = signed_percent(loss * 100.0);
     match percent.strip_prefix('-') {
-        Some(less) => format!("{less} shorter"),
+        Some(gain) => format!("{gain} shorter"),
         None => format!("{} longer", percent.trim_start_matches('+')),
     }
 }
@@ -55,7 +55,9 @@ mod tests {
         let mut task = job.tasks[0].clone();
         let (first, rest) = task.shares.split_first_mut().unwrap();
         first.best.time_ns = 1040;
-        rest.iter_mut().for_each(|share| share.best.time_ns = 1000);
+        for share in &mut *rest {
+            share.best.time_ns = 1000;
+        }
         rest.last_mut().unwrap().share = 100;
         let told = sentences(&job, &task);
         assert!(told[0].contains("is enough: 4.0 % longer than at 100 %"), "{told:?}");

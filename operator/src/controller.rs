@@ -149,10 +149,13 @@ fn naming(map: &PartialObjectMeta<ConfigMap>, jobs: &Store<Guarded>) -> Vec<Obje
     jobs.state().iter().filter(|job| names(job)).map(|job| ObjectRef::from_obj(&**job)).collect()
 }
 
-/// Counts of jobs and tasks for metrics, from the caches. Jobs that are managed elsewhere are not counted.
+/// Counts of jobs and tasks for metrics, from the caches. Jobs that are managed elsewhere, or being deleted, are not
+/// counted.
 pub fn count(metrics: &crate::metrics::Metrics, jobs: &Store<Guarded>, caches: &Caches) {
     let mut jobs = jobs.state();
-    jobs.retain(|job| job.0.as_ref().map_or(true, is_managed_here));
+    jobs.retain(|job| {
+        job.meta().deletion_timestamp.is_none() && job.0.as_ref().map_or(true, is_managed_here)
+    });
     let states = jobs.iter().map(|job| {
         job.0.as_ref().map_or(Some(fractune_crds::State::Stalled), |job| job.status.as_ref()?.state)
     });

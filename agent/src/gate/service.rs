@@ -60,14 +60,14 @@ mod tests {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let ear = Arc::clone(&heard);
         let served = service.serve(Capacity::Units(100), move |kind, _| lock(&ear).push(kind));
-        let server = tokio::spawn(served);
+        let task = tokio::spawn(served);
         let gate = Gate::joined(&path, Capacity::Units(100)).await.unwrap();
         let half = gate.acquire(Need::Units(50), None).await.unwrap();
         drop(half);
         gate.acquire(Need::Quiet, None).await.map(drop).unwrap();
         assert_eq!(*lock(&heard), [NeedKind::Units, NeedKind::Quiet]);
-        server.abort();
-        let _ = server.await;
+        task.abort();
+        let _ = task.await;
         assert!(!path.exists());
     }
 
@@ -96,9 +96,9 @@ mod tests {
         let waiting = gate.acquire(Need::Quiet, None);
         let again = async {
             tokio::time::sleep(Duration::from_millis(50)).await;
-            serve()
+            [serve()]
         };
-        let (granted, second) = tokio::join!(waiting, again);
+        let (granted, [second]) = tokio::join!(waiting, again);
         assert!(granted.is_ok());
         second.abort();
     }
