@@ -1,19 +1,37 @@
 //! Starting child processes with a CPU set and a limit on file sizes, without code between fork and exec.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
+use std::num::NonZero;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process_group, prlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::process::{Child, Command};
 
-/// The CPUs that this process may use, ascending.
+/// The CPUs that this process may use, ascending: as many of its CPU set as its control group's quota grants (a pod's
+/// limit), at least one. More threads than that would be stopped within each period, and times would mean nothing.
 ///
 /// # Errors
 /// What the system answers.
 pub(crate) fn allowed_cpus() -> io::Result<Vec<usize>> {
     let set = sched_getaffinity(None)?;
-    Ok((0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect())
+    let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect();
+    // It knows both versions of control groups.
+    let granted = available_parallelism().map_or(cpus.len(), NonZero::get);
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    Ok(window(&cpus, granted, &host))
+}
+
+/// `granted` of the CPUs, in one piece. Pods of one node have different host names, and so, most likely, other CPUs.
+fn window(cpus: &[usize], granted: usize, host: &str) -> Vec<usize> {
+    let granted = granted.clamp(1, cpus.len().max(1));
+    let pieces = (cpus.len() / granted).max(1);
+    let mut hash = DefaultHasher::new();
+    host.hash(&mut hash);
+    let piece = usize::try_from(hash.finish() % pieces as u64).unwrap_or_default();
+    cpus.iter().copied().skip(piece * granted).take(granted).collect()
 }
 
 /// Starts `command` in a process group of its own, on the given CPUs and within limits. The child takes them
@@ -102,5 +120,25 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         self.signal_group();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_quota_grants_some_of_the_cpus_and_not_the_same_ones_to_every_pod() {
+        let cpus: Vec<usize> = (8..24).collect();
+        assert_eq!(window(&cpus, 16, "a"), cpus);
+        assert_eq!(window(&cpus, 64, "a"), cpus);
+        let of_pods: BTreeSet<Vec<usize>> =
+            (0..64).map(|pod| window(&cpus, 3, &format!("sgemm-{pod}"))).collect();
+        assert_eq!(of_pods.len(), 5, "{of_pods:?}");
+        assert!(of_pods.iter().all(|granted| granted.len() == 3 && granted[2] - granted[0] == 2));
+        assert_eq!(window(&cpus, 0, "a").len(), 1);
+        assert!(window(&[], 2, "a").is_empty());
     }
 }
