@@ -117,6 +117,29 @@ fn auto_finds_better_ones_than_random_at_the_same_budget() {
     }
 }
 
+/// Notices a loss of quality: change the bounds only with a reason, and with `make bench-search` beside it.
+#[test]
+fn auto_is_closer_to_the_optimum_than_random_and_local_search_at_every_budget() {
+    const BUDGETS: [usize; 3] = [25, 50, 100];
+    // Room to the optimum that Auto leaves, at most, of what Random and what LocalSearch leave.
+    let bounds = [
+        ("valley", Grid::one_target(), [[0.7, 0.9], [0.4, 0.6], [0.1, 0.3]]),
+        ("tiles", Grid::tiles(), [[0.7, 0.9], [0.5, 0.7], [0.3, 0.5]]),
+    ];
+    for (name, grid, bounds) in bounds {
+        let room = |strategy| mean_best(&grid, strategy, 0, BUDGETS).map(|best| best - 1.0);
+        let auto = room(Strategy::Auto);
+        let others = [room(Strategy::Random), room(Strategy::LocalSearch)];
+        println!("{name}: Auto {auto:.3?}, Random and LocalSearch {others:.3?} over the optimum");
+        for (budget, bounds) in bounds.into_iter().enumerate() {
+            for (other, bound) in others.iter().zip(bounds) {
+                let trials = BUDGETS[budget];
+                assert!(auto[budget] <= bound * other[budget], "{name}, {trials} trials: {auto:?} {other:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn auto_pursues_every_target() {
     let grid = Grid::two_targets();
