@@ -105,16 +105,30 @@ fn the_order_of_tells_does_not_matter() {
     }
 }
 
+/// Notices a loss of quality: change the bounds only with a reason, and with `make bench-search` beside it.
 #[test]
-fn auto_finds_better_ones_than_random_at_the_same_budget() {
-    let grid = Grid::one_target();
-    assert!(grid.len() > 2500 && grid.len() < 3500, "{}", grid.len());
-    let auto = mean_best(&grid, Strategy::Auto, 0, [40, 80]);
-    let random = mean_best(&grid, Strategy::Random, 0, [40, 80]);
-    println!("after 40 and 80 trials, over the optimum: Auto {auto:.3?}, Random {random:.3?}");
-    for (auto, random) in auto.into_iter().zip(random) {
-        assert!(auto - 1.0 < 0.6 * (random - 1.0), "{auto} against {random}");
+fn auto_leaves_less_room_to_the_optimum_than_random_and_local_search() {
+    const BUDGETS: [usize; 3] = [25, 50, 80];
+    assert!((2500..3500).contains(&Grid::one_target().len()) && (5000..6000).contains(&Grid::tiles().len()));
+    // The room that Auto leaves, at most, as a part of what Random leaves and of what LocalSearch leaves.
+    // 16 of the first 25 trials are asked before anything much is known: there only Random is beaten.
+    let bounds = [[0.85, f64::INFINITY], [0.35, 0.7], [0.3, 0.5]];
+    let mut missed = Vec::new();
+    for (name, grid) in [("valley", Grid::one_target()), ("tiles", Grid::tiles())] {
+        let room = |strategy| mean_best(&grid, strategy, 0, BUDGETS).map(|best| best - 1.0);
+        let auto = room(Strategy::Auto);
+        let others = [room(Strategy::Random), room(Strategy::LocalSearch)];
+        println!("{name}: Auto {auto:.3?}, Random and LocalSearch {others:.3?} over the optimum");
+        for (number, (budget, bounds)) in BUDGETS.into_iter().zip(bounds).enumerate() {
+            for (other, bound) in others.iter().zip(bounds) {
+                let (own, other) = (auto[number], other[number]);
+                if own > bound * other {
+                    missed.push(format!("{name}, {budget} trials: {own:.3} is over {bound} of {other:.3}"));
+                }
+            }
+        }
     }
+    assert!(missed.is_empty(), "{missed:#?}");
 }
 
 #[test]

@@ -4,18 +4,25 @@ use crate::kernel::Value;
 
 use super::super::Points;
 
-/// How points become rows: a number from 0 to 1 for every parameter that has more than one value.
+/// How points become rows: a number from 0 to 1 for every parameter that has more than one value, and two
+/// more for sizes that are not all powers of two.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Features {
     /// The parameter, and the number of each of its values.
     columns: Vec<(usize, Vec<f32>)>,
+    /// The parameters with more than one value, and how many those are.
+    several: Vec<(usize, usize)>,
 }
 
 impl Features {
     pub(super) fn of(points: &dyn Points) -> Self {
-        let lists = points.values();
-        let several = lists.iter().enumerate().filter(|(_, values)| values.len() > 1);
-        Self { columns: several.map(|(parameter, values)| (parameter, unit(numbers(values)))).collect() }
+        let mut features = Self::default();
+        for (parameter, values) in points.values().iter().enumerate().filter(|(_, v)| v.len() > 1) {
+            features.several.push((parameter, values.len()));
+            let columns = std::iter::once(numbers(values)).chain(divisibility(values).into_iter().flatten());
+            features.columns.extend(columns.map(|column| (parameter, unit(column))));
+        }
+        features
     }
 
     /// Length of a row.
@@ -34,10 +41,10 @@ impl Features {
     /// How far two points are apart: every parameter that differs counts for between 1 and 2.
     pub(super) fn distance(&self, a: &[u16], b: &[u16]) -> f64 {
         let mut distance = 0.0;
-        for (parameter, numbers) in &self.columns {
-            let (x, y) = (a[*parameter], b[*parameter]);
+        for &(parameter, values) in &self.several {
+            let (x, y) = (a[parameter], b[parameter]);
             if x != y {
-                distance += 1.0 + f64::from(x.abs_diff(y)) / (numbers.len() - 1) as f64;
+                distance += 1.0 + f64::from(x.abs_diff(y)) / (values - 1) as f64;
             }
         }
         distance
@@ -76,6 +83,21 @@ fn numbers(values: &[Value]) -> Vec<f32> {
     }
 }
 
+/// How often 2 divides a size, and the logarithm of what is left: lanes, banks and vectors come in powers of
+/// two, and so do most problems, so that a tile of 96 is more like one of 160 than one of 128. None where all
+/// values are powers of two, or not all are positive integers.
+fn divisibility(values: &[Value]) -> Option<[Vec<f32>; 2]> {
+    let mut twos = Vec::with_capacity(values.len());
+    let mut odd = Vec::with_capacity(values.len());
+    for value in values {
+        let &Value::Int(size @ 1..) = value else { return None };
+        let power = size.trailing_zeros();
+        twos.push(power as f32);
+        odd.push(((size >> power) as f32).log2());
+    }
+    odd.iter().any(|&log| log > 0.0).then_some([twos, odd])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,9 +113,27 @@ mod tests {
 
     #[test]
     fn a_parameter_with_one_value_is_no_feature() {
-        let features = Features::of(&Grid::of(&[3, 1, 2]));
+        let features = Features::of(&Grid::of(&[2, 1, 2]));
         let mut row = Vec::new();
-        features.push_row(&[2, 0, 1], &mut row);
-        assert_eq!((features.width(), row), (2, vec![1.0, 1.0]));
+        features.push_row(&[0, 0, 1], &mut row);
+        assert_eq!((features.width(), row), (2, vec![0.0, 1.0]));
+    }
+
+    #[test]
+    fn sizes_also_act_by_what_divides_them() {
+        let [twos, odd] = divisibility(&[16, 48, 64, 96].map(Value::Int)).unwrap();
+        assert_eq!(twos, [4.0, 4.0, 6.0, 5.0]);
+        assert_eq!(odd, [0.0, 3_f32.log2(), 0.0, 3_f32.log2()]);
+        for plain in [[1, 2, 8], [0, 1, 3], [-3, 1, 3]] {
+            assert!(divisibility(&plain.map(Value::Int)).is_none(), "{plain:?}");
+        }
+        assert!(divisibility(&["3", "5"].map(|text| Value::Text(text.into()))).is_none());
+        assert_eq!(Features::of(&Grid::of(&[3, 4, 2])).width(), 7);
+    }
+
+    #[test]
+    fn points_are_as_far_apart_as_their_parameters() {
+        let features = Features::of(&Grid::of(&[3, 1, 2]));
+        assert!((features.distance(&[0, 0, 0], &[1, 0, 1]) - 3.5).abs() < 1e-12);
     }
 }

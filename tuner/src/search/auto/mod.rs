@@ -31,8 +31,9 @@ use trees::{Forest, Growth, Table};
 /// Random configurations of which the one farthest from all others is taken while nothing is known.
 const OPENING_CANDIDATES: usize = 16;
 /// Trials up to which the Gaussian process chooses alone, and up to which it chooses one half.
-const PROCESS_ALONE: usize = 50;
-const PROCESS_UNTIL: usize = 100;
+const PROCESS: (usize, usize) = (50, 100);
+/// The same for several targets, which share the trials.
+const PROCESS_OF_SEVERAL: (usize, usize) = (100, 150);
 /// Random configurations in the pool.
 const POOL: usize = 2000;
 /// Best configurations of each target whose neighbours are in the pool.
@@ -164,9 +165,10 @@ impl Auto {
         }
         let mut pool = Candidates::new(indices, self.pending.len(), rows);
         let slowness: Vec<Vec<f64>> = (0..self.targets).map(|target| self.slowness(target)).collect();
+        let (alone, until) = if self.targets > 1 { PROCESS_OF_SEVERAL } else { PROCESS };
         let by_process = match self.told.len() {
-            ..PROCESS_ALONE => n,
-            PROCESS_ALONE..PROCESS_UNTIL => n.div_ceil(2),
+            known if known < alone => n,
+            known if known < until => n.div_ceil(2),
             _ => 0,
         };
         let mut chosen = Vec::new();
