@@ -126,20 +126,20 @@ impl Cluster {
         run(&mut self.kubectl_command(arguments), stdin)
     }
 
-    /// Runs kubectl with a token, and no other right.
+    /// A client with a token, and no other right.
     ///
     /// # Errors
-    /// When it fails, with what it says.
-    pub fn kubectl_with_token<S: AsRef<OsStr>>(&self, token: &str, arguments: &[S]) -> Result<String> {
+    /// When there is no cluster any more.
+    pub async fn client_with_token(&self, token: &str) -> Result<Client> {
         // The administrator's certificate would count for more than the token.
         let mut kubeconfig: Value = serde_yaml::from_str(&std::fs::read_to_string(self.kubeconfig())?)?;
         for user in kubeconfig["users"].as_array_mut().into_iter().flatten() {
             user["user"] = json!({"token": token});
         }
-        let file = self.folder.path().join("token.kubeconfig");
-        std::fs::write(&file, kubeconfig.to_string())?;
-        let mut command = Command::new(self.folder().join("bin/kubectl"));
-        run(command.arg("--kubeconfig").arg(&file).args(arguments), None)
+        let kubeconfig: Kubeconfig = serde_json::from_value(kubeconfig)?;
+        Ok(Client::try_from(
+            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?,
+        )?)
     }
 
     pub(crate) fn kubectl_command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {

@@ -5,8 +5,9 @@ use anyhow::{Context as _, Result, ensure};
 use fractune_crds::conditions::reason;
 use fractune_tests::{Fixture, SYSTEM, Scope, until};
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::api::ListParams;
-use kube::{Api, ResourceExt as _};
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt as _};
+use serde_json::{Value, json};
 
 use crate::running::JOB;
 
@@ -133,38 +134,35 @@ pub(crate) async fn an_agents_token_labels_its_own_node_and_nothing_else(scope: 
         let create = ["create", "token", "fractune-node", "-n", SYSTEM];
         let token = kubectl(&[&create[..], &bound[..]].concat())?;
         let unbound = kubectl(&create)?;
-        let patch = |token: &str, node: &str, patch: &str| {
-            let words = ["patch", "node", node, "--type=merge", "--patch", patch];
-            scope.cluster().kubectl_with_token(token.trim(), &words)
-        };
-        let own = r#"{"metadata":{"labels":{"fractune.dev/sms":"132"}}}"#;
-        patch(&token, "node-1", own).context("its own label on its own node")?;
+        let (bound, unbound) = (client(scope, &token).await?, client(scope, &unbound).await?);
+        let own = json!({"metadata": {"labels": {"fractune.dev/sms": "132"}}});
+        patch(&bound, "node-1", &own).await.context("its own label on its own node")?;
         let attempts = [
-            (&token, "node-2", own, "bound to node node-1, not node-2"),
+            (&bound, "node-2", own.clone(), "bound to node node-1, not node-2"),
             (&unbound, "node-1", own, "bound to no node"),
             (
-                &token,
+                &bound,
                 "node-1",
-                r#"{"metadata":{"labels":{"other/label":"x"}}}"#,
+                json!({"metadata": {"labels": {"other/label": "x"}}}),
                 "no labels but fractune.dev",
             ),
             (
-                &token,
+                &bound,
                 "node-1",
-                r#"{"metadata":{"labels":{"kubernetes.io/hostname":null}}}"#,
+                json!({"metadata": {"labels": {"kubernetes.io/hostname": null}}}),
                 "no labels but fractune.dev",
             ),
             (
-                &token,
+                &bound,
                 "node-1",
-                r#"{"metadata":{"annotations":{"a":"b"}}}"#,
+                json!({"metadata": {"annotations": {"a": "b"}}}),
                 "nothing of a node but its labels",
             ),
-            (&token, "node-1", r#"{"spec":{"unschedulable":true}}"#, "nothing of a node but its labels"),
+            (&bound, "node-1", json!({"spec": {"unschedulable": true}}), "nothing of a node but its labels"),
         ];
-        for (token, node, change, words) in attempts {
-            let refused = match patch(token, node, change) {
-                Ok(said) => anyhow::bail!("{change} on {node} was taken: {said}"),
+        for (client, node, change, words) in attempts {
+            let refused = match patch(client, node, &change).await {
+                Ok(()) => anyhow::bail!("{change} on {node} was taken"),
                 Err(error) => format!("{error:#}"),
             };
             ensure!(refused.contains(words), "{words:?} is not said in: {refused}");
@@ -177,4 +175,15 @@ pub(crate) async fn an_agents_token_labels_its_own_node_and_nothing_else(scope: 
         Ok(())
     })
     .await
+}
+
+async fn client(scope: &Scope<'_>, token: &str) -> Result<Client> {
+    scope.cluster().client_with_token(token.trim()).await
+}
+
+/// A change of a node as the agent makes it: kubectl would read the node first, which the agent may not.
+async fn patch(client: &Client, node: &str, change: &Value) -> Result<()> {
+    let api: Api<Node> = Api::all(client.clone());
+    api.patch_metadata(node, &PatchParams::default(), &Patch::Merge(change)).await?;
+    Ok(())
 }
