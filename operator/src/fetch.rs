@@ -18,6 +18,8 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 
 use crate::status::batch;
 
+/// Labels by which Kueue takes a Job into a queue.
+const KUEUE: [&str; 2] = ["kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/priority-class"];
 /// The Job controller says again that it cannot create pods before this time has passed.
 const REFUSALS_REPEAT: SignedDuration = SignedDuration::from_mins(12);
 
@@ -120,6 +122,19 @@ impl Observed {
     pub fn owns_by(&self, metadata: &ObjectMeta) -> bool {
         let uid = self.job.metadata.uid.as_deref();
         metadata.owner_references.iter().flatten().any(|owner| Some(owner.uid.as_str()) == uid)
+    }
+
+    /// The job's labels that mean a queue, which are passed on to its batch Job.
+    #[must_use]
+    pub fn queue_labels(&self) -> BTreeMap<String, String> {
+        let labels = self.job.labels();
+        KUEUE.iter().filter_map(|key| Some(((*key).to_owned(), labels.get(*key)?.clone()))).collect()
+    }
+
+    /// Whether a queue decides when the job runs.
+    #[must_use]
+    pub fn is_queued(&self) -> bool {
+        !self.queue_labels().is_empty()
     }
 
     /// The batch Job, if it is the job's own.

@@ -14,8 +14,6 @@ use crate::fetch::Observed;
 use crate::status::batch::MAX_TRIALS;
 use crate::validate::Checked;
 
-/// Labels by which Kueue takes a Job into a queue: they are passed on.
-const KUEUE: [&str; 2] = ["kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/priority-class"];
 /// Pods of one task that may fail, unless the job says otherwise.
 const BACKOFF_LIMIT: i32 = 3;
 /// Exit codes after which another pod would fail as well: no configuration works, the specification is wrong.
@@ -30,13 +28,13 @@ pub(super) fn new(observed: &Observed, checked: &Checked, settings: &Settings) -
     let mut metadata = metadata(observed, observed.base());
     metadata.annotations =
         Some(BTreeMap::from([(MAX_TRIALS.to_owned(), spec.search.max_trials.to_string())]));
-    metadata.labels.get_or_insert_default().extend(queue_labels(observed));
+    metadata.labels.get_or_insert_default().extend(observed.queue_labels());
     let spec = JobSpec {
         completion_mode: Some("Indexed".to_owned()),
         completions: Some(tasks),
         parallelism: Some(parallelism(observed, checked.tasks.len())),
         // A queue admits a Job by unsuspending it.
-        suspend: Some(spec.suspend || is_queued(observed)),
+        suspend: Some(spec.suspend || observed.is_queued()),
         backoff_limit_per_index: Some(spec.backoff_limit.unwrap_or(BACKOFF_LIMIT)),
         // One task that cannot be tuned is no reason to give the others up.
         max_failed_indexes: Some(tasks),
@@ -59,7 +57,7 @@ pub(super) fn scale(observed: &Observed, batch: &Job, tasks: usize) -> Option<Sc
         (!suspended).then_some(true)
     } else {
         // Only the queue may let a queued Job run.
-        (suspended && !is_queued(observed)).then_some(false)
+        (suspended && !observed.is_queued()).then_some(false)
     };
     let scale = Scale { name: batch.name_any(), parallelism, suspend };
     (scale.parallelism.is_some() || scale.suspend.is_some()).then_some(scale)
@@ -68,16 +66,6 @@ pub(super) fn scale(observed: &Observed, batch: &Job, tasks: usize) -> Option<Sc
 fn parallelism(observed: &Observed, tasks: usize) -> i32 {
     let wanted = i32::try_from(observed.job.spec.parallelism).unwrap_or(i32::MAX);
     wanted.min(i32::try_from(tasks).unwrap_or(i32::MAX)).max(1)
-}
-
-/// Whether a queue decides when the job runs.
-pub(crate) fn is_queued(observed: &Observed) -> bool {
-    !queue_labels(observed).is_empty()
-}
-
-fn queue_labels(observed: &Observed) -> BTreeMap<String, String> {
-    let labels = observed.job.labels();
-    KUEUE.iter().filter_map(|key| Some(((*key).to_owned(), labels.get(*key)?.clone()))).collect()
 }
 
 fn failure_policy() -> PodFailurePolicy {

@@ -18,8 +18,6 @@ use crate::fetch::Observed;
 use crate::status::{batch as batch_status, tasks};
 use crate::validate::Checked;
 
-pub(crate) use batch::is_queued;
-
 /// What the operator was told about the pods that it makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -83,7 +81,7 @@ pub fn plan(observed: &Observed, checked: &Checked, settings: &Settings) -> Plan
     }
     apply.extend(task_objects(observed, checked).into_iter().map(|task| Object::Task(Box::new(task))));
     // A queue would let a Job that it has admitted run again: a stopped job has none.
-    let held = observed.job.spec.suspend && batch::is_queued(observed);
+    let held = observed.job.spec.suspend && observed.is_queued();
     match observed.own_batch() {
         None if held => {}
         None => apply.push(Object::Batch(Box::new(batch::new(observed, checked, settings)))),

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::conditions::Conditions;
 use super::{batch, pods, results, tasks};
 use crate::fetch::{Observed, task_count};
-use crate::plan::is_queued;
+
 use crate::validate::{Checked, Stalled};
 
 /// Failed tasks that a condition tells of; the rest is counted.
@@ -163,7 +163,7 @@ fn standing(observed: &Observed, total: usize) -> Standing {
             let message =
                 format!("suspended by spec.suspend; {done} of {total} tasks are done, and trials are kept");
             Standing::new(State::Suspended, reason::SUSPENDED, message)
-        } else if is_queued(observed) {
+        } else if observed.is_queued() {
             Standing::new(State::Suspended, reason::QUEUED, "waits for its queue to admit it")
         } else {
             // This pass has resumed it.

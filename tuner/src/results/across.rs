@@ -1,6 +1,6 @@
 //! What the share matrix says across shares: how much of a device is enough, and which one configuration serves all.
 
-use super::TaskResult;
+use super::{ShareResult, TaskResult};
 use crate::kernel::Configuration;
 
 /// The smallest share that is nearly as good as the largest.
@@ -41,9 +41,14 @@ impl TaskResult {
     }
 
     /// Of the configurations that were timed at every share, the one whose greatest loss against the share's own winner
-    /// is least. None where only one share has a winner, or no configuration has a time at each.
+    /// is least. None where only one share has a winner, no configuration has a time at each, or the times of other shares' winners were
+    /// not kept, as a cluster's status keeps few of them.
     #[must_use]
     pub fn one_for_all(&self) -> Option<OneForAll> {
+        let keeps = |kept: &ShareResult, of: &ShareResult| kept.served.iter().any(|s| s.tuned_at == of.share);
+        if !self.shares.iter().all(|kept| self.shares.iter().all(|of| keeps(kept, of))) {
+            return None;
+        }
         let winners = self.shares.iter().map(|share| &share.best);
         let default = self.shares.iter().filter_map(|share| share.baseline.as_ref()).take(1);
         let candidates = winners.chain(default);
@@ -147,6 +152,14 @@ mod tests {
         let choice = task.one_for_all().unwrap();
         assert_eq!(choice.trial, 0);
         assert!((choice.worst_loss - 0.05).abs() < 1e-9);
+    }
+
+    #[test]
+    fn where_times_of_other_winners_were_not_kept_nothing_is_chosen() {
+        let mut task = with_winners(&[25, 100], &[&[200, 300], &[110, 100]], &[500, 500]);
+        task.shares[1].served.remove(0);
+        assert_eq!(task.one_for_all(), None, "the kept one might not be the best");
+        assert!(task.knee(5.0).is_some());
     }
 
     #[test]

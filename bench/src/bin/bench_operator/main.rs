@@ -10,7 +10,7 @@ mod watch;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Parser;
 use fractune_tests::{Availability, Cluster, availability, until};
 
@@ -228,16 +228,5 @@ fn print(arguments: &Arguments, figures: &[Figure]) {
     println!("| figure (--qps {qps}; pods are simulated) | here | target |\n|---|---|---|");
     for Figure { what, here, target } in figures {
         println!("| {what} | {here} | {target} |");
-    }
-}
-
-impl Operator {
-    /// Waits until it leads.
-    async fn leads(&self) -> Result<()> {
-        until("the operator to lead", 60, async || {
-            Ok((self.metric("fractune_leader").await? == Some(1.0)).then_some(()))
-        })
-        .await
-        .context("the operator did not start")
     }
 }

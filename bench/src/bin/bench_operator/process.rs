@@ -30,7 +30,8 @@ pub(crate) struct Memory {
 
 impl Writes {
     pub(crate) fn total(&self) -> f64 {
-        self.0.values().sum()
+        // Not `sum`, whose sum of nothing is -0.
+        self.0.values().fold(0.0, |total, count| total + count)
     }
 }
 
@@ -54,6 +55,15 @@ impl Operator {
         }
         let child = command.spawn().with_context(|| program.display().to_string())?;
         Ok(Self { child, address })
+    }
+
+    /// Waits until it leads.
+    pub(crate) async fn leads(&self) -> Result<()> {
+        until("the operator to lead", 60, async || {
+            Ok((self.metric("fractune_leader").await? == Some(1.0)).then_some(()))
+        })
+        .await
+        .context("the operator did not start")
     }
 
     /// Everything that it tells Prometheus.
