@@ -11,7 +11,8 @@ import time
 CGROUPS = pathlib.Path("/sys/fs/cgroup")
 PREFIX = "fractune-cluster-"
 LOCKS = pathlib.Path("/run/lock")
-CONTROLLERS = ("cpu", "cpuset", "memory", "pids", "io")
+CONTROLLERS = ("cpu", "cpuset", "memory", "pids")
+WHERE_OFFERED = ("io", "hugetlb")  # a kubelet insists on hugetlb where the root has it
 NAMESPACES = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child"]
 NEEDED_PROGRAMS = {
     "unshare": "util-linux",
@@ -62,9 +63,9 @@ def problems():
 def cgroup_problems():
     if unified():
         offered = set((CGROUPS / "cgroup.controllers").read_text(encoding="utf-8").split())
-        missing = [c for c in CONTROLLERS if c not in offered and c != "io"]
+        missing = [c for c in CONTROLLERS if c not in offered]
     else:
-        missing = [c for c in ("cpu", "cpuset", "memory", "pids") if not (CGROUPS / c).is_dir()]
+        missing = [c for c in CONTROLLERS if not (CGROUPS / c).is_dir()]
     if missing:
         return [f"control groups at {CGROUPS} lack {', '.join(missing)}: boot with them, or mount them"]
     try:
@@ -106,7 +107,7 @@ def make_cgroups(identity, nodes):
 def enable_controllers(folder):
     offered = (folder / "cgroup.controllers").read_text(encoding="utf-8").split()
     enabled = (folder / "cgroup.subtree_control").read_text(encoding="utf-8").split()
-    for controller in CONTROLLERS:
+    for controller in CONTROLLERS + WHERE_OFFERED:
         if controller in offered and controller not in enabled:
             try:
                 (folder / "cgroup.subtree_control").write_text(f"+{controller}")
