@@ -217,14 +217,14 @@ async fn rounds(
             continue;
         };
         let opened = if loaded.contains(&turn.trial) { Ok(()) } else { runner.open(entry, limit).await };
-        let samples = match opened {
+        let times = match opened {
             Ok(()) => runner.run(entry, turn.runs, limit).await,
             Err(failure) => Err(failure),
         };
-        match samples {
-            Ok(samples) => {
+        match times {
+            Ok(times) => {
                 loaded.insert(turn.trial);
-                finals.record(turn.trial, &samples);
+                finals.record(turn.trial, &times.times_ns, times.launches);
             }
             Err(trouble) => {
                 let measured = runner.judge(trouble, entry, limit).await?;

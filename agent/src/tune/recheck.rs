@@ -120,8 +120,9 @@ async fn once(runner: &mut Runner<'_>, plan: &Plan, winner: &Prepared, task: &Ta
     while opened.is_ok()
         && let Some(turn) = finals.next()
     {
-        opened =
-            runner.run(winner, turn.runs, limit).await.map(|samples| finals.record(turn.trial, &samples));
+        opened = runner.run(winner, turn.runs, limit).await.map(|times| {
+            finals.record(turn.trial, &times.times_ns, times.launches);
+        });
     }
     if let Err(trouble) = opened {
         let measured = runner.judge(trouble, winner, limit).await?;

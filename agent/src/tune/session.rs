@@ -11,7 +11,7 @@ use super::batch::acquire;
 use super::plan::{Plan, RunError};
 use crate::backend::replay::Recording;
 use crate::gate::Gate;
-use crate::worker::{Failure, Worker};
+use crate::worker::{Failure, Times, Worker};
 use fractune_tuner::task::Task;
 
 /// Time within which a worker must answer anything that runs no candidate.
@@ -122,7 +122,7 @@ impl<'a> Runner<'a> {
         let mut race = Race::new(policy, best_ns);
         let result = match (self.open(prepared, limit).await, self.backend) {
             (Ok(()), Backend::Replay(recording)) => {
-                race.record(recording.at(self.share, &prepared.configuration).1);
+                race.record(recording.at(self.share, &prepared.configuration).1, 1);
                 Ok(())
             }
             (Ok(()), Backend::Cpu(_) | Backend::Cuda(_)) => {
@@ -164,9 +164,9 @@ impl<'a> Runner<'a> {
             let affordable = REQUEST.as_nanos() / wall_per_run.as_nanos().max(1);
             let runs = if wall_per_run.is_zero() { 1 } else { runs.min(affordable.clamp(1, 10_000) as u32) };
             let request = Instant::now();
-            let samples = self.run(prepared, runs, limit.saturating_sub(started.elapsed())).await?;
+            let times = self.run(prepared, runs, limit.saturating_sub(started.elapsed())).await?;
             wall_per_run = request.elapsed() / runs;
-            race.record(&samples);
+            race.record(&times.times_ns, times.launches);
         }
         Ok(())
     }
@@ -185,27 +185,26 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    /// Runs a loaded trial; times in nanoseconds.
+    /// Runs a loaded trial.
     pub(super) async fn run(
         &mut self,
         prepared: &Prepared,
         runs: u32,
         limit: Duration,
-    ) -> Result<Vec<u64>, Trouble> {
+    ) -> Result<Times, Trouble> {
         if let Backend::Replay(recording) = self.backend {
             let samples = recording.at(self.share, &prepared.configuration).1;
-            return Ok(samples.iter().copied().cycle().take(runs as usize).collect());
+            return Ok(Times::of_single(samples.iter().copied().cycle().take(runs as usize).collect()));
         }
-        let Some(worker) = self.worker().await? else { return Ok(Vec::new()) };
-        let times_ns = worker.run(prepared.trial, runs, limit).await?;
-        let throttled = worker.throttled().map(str::to_owned);
-        self.fastest_ns = times_ns.iter().copied().chain(self.fastest_ns).min();
-        self.notes.extend(throttled.map(|why| {
+        let Some(worker) = self.worker().await? else { return Ok(Times::of_single(Vec::new())) };
+        let times = worker.run(prepared.trial, runs, limit).await?;
+        self.fastest_ns = times.times_ns.iter().copied().chain(self.fastest_ns).min();
+        self.notes.extend(times.throttled.iter().map(|why| {
             format!(
                 "the GPU's clocks were held down for some times, and stayed so when they were repeated: {why}"
             )
         }));
-        Ok(times_ns)
+        Ok(times)
     }
 
     /// Unloads a trial. A worker that cannot do even that is ended; one that refused to load it has nothing to

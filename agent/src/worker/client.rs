@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
-use super::protocol::{Init, Load, MAX_LINE, Ready, Reply, Request, VERSION};
+use super::protocol::{Init, Load, MAX_LINE, Ready, Reply, Request, Times, VERSION};
 use super::status;
 
 /// How long a worker that closed its pipe may take to end before it is killed.
@@ -37,7 +37,6 @@ pub struct Worker {
     requests: ChildStdin,
     replies: BufReader<ChildStdout>,
     ready: Ready,
-    throttled: Option<String>,
     state: State,
 }
 
@@ -152,8 +151,7 @@ impl Worker {
         };
         let nothing_yet = Ready { protocol: 0, product: String::new(), units: 0, gpu: None, notes: vec![] };
         let replies = BufReader::new(replies);
-        let mut worker =
-            Self { child, requests, replies, ready: nothing_yet, throttled: None, state: State::Idle };
+        let mut worker = Self { child, requests, replies, ready: nothing_yet, state: State::Idle };
         match worker.ask(&Request::Init(Box::new(init.clone())), limit).await? {
             Reply::Ready(ready) if ready.protocol == VERSION => worker.ready = ready,
             Reply::Ready(ready) => return Err(WorkerError::Version { theirs: ready.protocol }),
@@ -166,12 +164,6 @@ impl Worker {
     #[must_use]
     pub fn ready(&self) -> &Ready {
         &self.ready
-    }
-
-    /// Why the device was slower than it could be when times were last taken so, if ever they were.
-    #[must_use]
-    pub fn throttled(&self) -> Option<&str> {
-        self.throttled.as_deref()
     }
 
     /// Its process, and its process group; none once it is known to be dead.
@@ -205,16 +197,13 @@ impl Worker {
         self.done(&Request::Verify { id }, limit).await
     }
 
-    /// Times `runs` runs of candidate `id`, in nanoseconds.
+    /// Times `runs` runs of candidate `id`: as many times.
     ///
     /// # Errors
     /// [`Failure`] when it fails.
-    pub async fn run(&mut self, id: u32, runs: u32, limit: Duration) -> Result<Vec<u64>, Failure> {
+    pub async fn run(&mut self, id: u32, runs: u32, limit: Duration) -> Result<Times, Failure> {
         match self.ask(&Request::Run { id, runs }, limit).await? {
-            Reply::Times { times_ns, throttled } if times_ns.len() == runs as usize => {
-                self.throttled = throttled.or(self.throttled.take());
-                Ok(times_ns)
-            }
+            Reply::Times(times) if times.times_ns.len() == runs as usize => Ok(times),
             other => Err(self.out_of_protocol(&other).await),
         }
     }
@@ -312,7 +301,7 @@ impl Worker {
         let kind = match reply {
             Reply::Ready(_) => "ready",
             Reply::Ok => "ok",
-            Reply::Times { .. } => "times of another number of runs",
+            Reply::Times(_) => "times of another number of runs",
             Reply::Failed { .. } => "failed",
             Reply::Fatal { .. } => "fatal",
             Reply::Lost { .. } => "lost",

@@ -2,7 +2,7 @@
 
 use super::confine::{self, Readable};
 use super::limits;
-use super::protocol::{Init, Load, Ready, Reply, VERSION};
+use super::protocol::{Init, Load, Ready, Reply, Times, VERSION};
 use crate::backend::Fault;
 use crate::backend::{cpu, cuda};
 
@@ -75,12 +75,11 @@ impl Device {
     }
 
     pub(super) fn run(&mut self, id: u32, runs: u32) -> Result<Reply, Fault> {
-        let (times_ns, throttled) = match self {
-            Self::Cpu(device) => (device.run(id, runs)?, None),
-            Self::Cuda(device) => device.run(id, runs)?,
-            Self::Opened => return Err(only_opened()),
-        };
-        Ok(Reply::Times { times_ns, throttled })
+        match self {
+            Self::Cpu(device) => Ok(Reply::Times(Times::of_single(device.run(id, runs)?))),
+            Self::Cuda(device) => device.run(id, runs).map(Reply::Times),
+            Self::Opened => Err(only_opened()),
+        }
     }
 
     pub(super) fn unload(&mut self, id: u32) -> Result<(), Fault> {

@@ -14,5 +14,5 @@ pub(crate) mod status;
 mod syscalls;
 
 pub use client::{Failure, Worker, WorkerCommand, WorkerError};
-pub use protocol::Ready;
+pub use protocol::{Ready, Times};
 pub use serve::serve;

@@ -190,15 +190,8 @@ pub enum Reply {
     Ready(Ready),
     /// Done.
     Ok,
-    /// The times of the runs, in the order in which they were made.
-    #[serde(rename_all = "camelCase")]
-    Times {
-        /// Nanoseconds of each run.
-        times_ns: Vec<u64>,
-        /// Why the GPU's clocks were held down although the runs were repeated; null where they were not.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        throttled: Option<String>,
-    },
+    /// The runs were made.
+    Times(Times),
     /// The candidate failed; the worker lives on.
     Failed {
         /// How the trial ends.
@@ -218,6 +211,37 @@ pub enum Reply {
         /// What went wrong, as a sentence without a full stop.
         message: String,
     },
+}
+
+/// The times of a candidate's runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Times {
+    /// Nanoseconds of each run, in the order in which they were made.
+    pub times_ns: Vec<u64>,
+    /// Launches that each time is the mean of.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub launches: u32,
+    /// Why the GPU's clocks were held down although the runs were repeated; null where they were not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throttled: Option<String>,
+}
+
+impl Times {
+    /// Times of one launch each.
+    #[must_use]
+    pub fn of_single(times_ns: Vec<u64>) -> Self {
+        Self { times_ns, launches: one(), throttled: None }
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_one(launches: &u32) -> bool {
+    *launches == one()
 }
 
 /// What a worker says of itself once it is set up.
@@ -274,7 +298,7 @@ mod tests {
         );
         assert_eq!(serde_json::to_string(&Request::Exit).unwrap(), r#"{"request":"exit"}"#);
         assert_eq!(
-            serde_json::to_string(&Reply::Times { times_ns: vec![1, 2], throttled: None }).unwrap(),
+            serde_json::to_string(&Reply::Times(Times::of_single(vec![1, 2]))).unwrap(),
             r#"{"reply":"times","timesNs":[1,2]}"#
         );
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::stats::{Summary, median};
+use super::stats::{Summary, median, run_time_ns};
 
 /// After this many rounds an entry that cannot win any more is dropped.
 const ROUNDS_BEFORE_DROPPING: u32 = 3;
@@ -82,6 +82,8 @@ pub struct Finals {
     /// Turns left in this round.
     pending: VecDeque<u32>,
     samples: BTreeMap<u32, Vec<u64>>,
+    /// Of each of an entry's last samples.
+    launches: BTreeMap<u32, u32>,
     rounds: u32,
     spent_ns: u64,
     round_began_at_ns: u64,
@@ -103,6 +105,7 @@ impl Finals {
             pending: remaining.iter().copied().collect(),
             remaining,
             samples: BTreeMap::new(),
+            launches: BTreeMap::new(),
             rounds: 0,
             spent_ns: 0,
             round_began_at_ns: 0,
@@ -114,16 +117,20 @@ impl Finals {
     pub fn next(&self) -> Option<Turn> {
         let trial = *self.pending.front()?;
         let typical = self.samples.get(&trial).and_then(|samples| median(samples));
+        let launches = self.launches.get(&trial).copied().unwrap_or(1);
         let runs = typical.map_or(1, |ns| {
             let most = u64::from(self.policy.max_runs_per_turn.max(1));
-            (self.policy.turn_ns / ns.max(1)).clamp(1, most) as u32
+            let run_ns = ns.saturating_mul(u64::from(launches)).max(1);
+            (self.policy.turn_ns / run_ns).clamp(1, most) as u32
         });
         Some(Turn { trial, runs: runs + u32::from(self.policy.discard_first) })
     }
 
-    /// Records the samples of a turn, in nanoseconds, the warm-up run's first. None at all is a failure.
-    pub fn record(&mut self, trial: u32, samples: &[u64]) {
-        self.spent_ns = samples.iter().fold(self.spent_ns, |sum, &s| sum.saturating_add(s));
+    /// Records the samples of a turn, in nanoseconds, the warm-up run's first, each the mean of so many `launches`. None
+    /// at all is a failure.
+    pub fn record(&mut self, trial: u32, samples: &[u64], launches: u32) {
+        self.spent_ns = self.spent_ns.saturating_add(run_time_ns(samples, launches));
+        self.launches.insert(trial, launches.max(1));
         let kept = match samples {
             [_, rest @ ..] if self.policy.discard_first => rest,
             all => all,
@@ -229,7 +236,7 @@ mod tests {
         let mut turns = Vec::new();
         while let Some(turn) = finals.next() {
             let time = time_of(turn.trial, turns.len());
-            finals.record(turn.trial, &vec![time; turn.runs as usize]);
+            finals.record(turn.trial, &vec![time; turn.runs as usize], 1);
             turns.push(turn.trial);
             assert!(turns.len() < 100_000, "the finals never end");
         }
@@ -293,9 +300,9 @@ mod tests {
     fn what_fails_is_out_and_has_no_standing() {
         let mut finals = Finals::new(vec![1, 2, 3], &[2], policy());
         let first = finals.next().unwrap();
-        finals.record(first.trial, &[MS, MS]);
+        finals.record(first.trial, &[MS, MS], 1);
         finals.fail(2);
-        finals.record(3, &[]);
+        finals.record(3, &[], 1);
         play(&mut finals, |_, _| MS);
         assert_eq!(finals.standings().iter().map(|s| s.trial).collect::<Vec<_>>(), [1]);
     }
@@ -314,9 +321,11 @@ mod tests {
     fn the_first_sample_of_a_turn_is_discarded() {
         let mut finals = Finals::new(vec![4], &[], policy());
         assert_eq!(finals.next(), Some(Turn { trial: 4, runs: 2 }));
-        finals.record(4, &[9 * MS, MS]);
+        finals.record(4, &[9 * MS, MS], 1);
         assert_eq!(finals.standings()[0].samples, [MS]);
         assert_eq!(finals.next(), Some(Turn { trial: 4, runs: 11 }));
+        finals.record(4, &[MS, MS], 5);
+        assert_eq!(finals.next(), Some(Turn { trial: 4, runs: 3 }), "10 ms, at 5 ms a run");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The search phase's stopping rule: time is spent on trials that may win.
 
-use super::stats::{Summary, median};
+use super::stats::{Summary, median, run_time_ns};
 
 /// A first run slower than this many times the best ends the trial.
 const HOPELESS: f64 = 3.0;
@@ -56,12 +56,14 @@ pub enum Verdict {
 
 /// One trial's measurement at one share: says how many runs to make and when to stop.
 ///
-/// It keeps no clock: time is the sum of the recorded samples.
+/// It keeps no clock: run time is the sum of the recorded samples' launches.
 #[derive(Clone, Debug)]
 pub struct Race {
     policy: RacePolicy,
     best_ns: Option<u64>,
     samples: Vec<u64>,
+    /// Of each of the last samples.
+    launches: u64,
     total_ns: u64,
     /// An answer without samples came: asking again could go on for ever.
     ended: bool,
@@ -71,7 +73,7 @@ impl Race {
     /// A race against `best_ns`, the best median so far at this share, if there is one.
     #[must_use]
     pub fn new(policy: RacePolicy, best_ns: Option<u64>) -> Self {
-        Self { policy, best_ns, samples: Vec::new(), total_ns: 0, ended: false }
+        Self { policy, best_ns, samples: Vec::new(), launches: 1, total_ns: 0, ended: false }
     }
 
     /// What to do next.
@@ -99,11 +101,13 @@ impl Race {
         self.run_or_stop(self.step_runs())
     }
 
-    /// Adds the samples of the last step, in nanoseconds. No samples end the race with what it has.
-    pub fn record(&mut self, samples: &[u64]) {
+    /// Adds the samples of the last step, in nanoseconds, each the mean of so many `launches`. No samples end the race
+    /// with what it has.
+    pub fn record(&mut self, samples: &[u64], launches: u32) {
         self.ended = samples.is_empty();
         self.samples.extend_from_slice(samples);
-        self.total_ns = samples.iter().fold(self.total_ns, |sum, &s| sum.saturating_add(s));
+        self.launches = u64::from(launches.max(1));
+        self.total_ns = self.total_ns.saturating_add(run_time_ns(samples, launches));
     }
 
     /// The samples so far, in nanoseconds, in the order in which they were taken.
@@ -135,7 +139,7 @@ impl Race {
 
     /// Runs that are worth one step, or that bring the total to the least measuring time.
     fn step_runs(&self) -> u32 {
-        let typical = median(&self.samples).unwrap_or(0).max(1);
+        let typical = self.typical_ns();
         let missing = self.policy.min_time_ns.saturating_sub(self.total_ns).div_ceil(typical);
         let affordable = (STEP_NS / typical).clamp(1, STEP_RUNS);
         let wanted = if missing == 0 { affordable } else { missing.min(affordable) };
@@ -143,9 +147,14 @@ impl Race {
         wanted.max(to_minimum.min(affordable)) as u32
     }
 
+    /// Run time that another sample probably takes.
+    fn typical_ns(&self) -> u64 {
+        median(&self.samples).unwrap_or(0).saturating_mul(self.launches).max(1)
+    }
+
     /// Up to `runs` runs, as far as the limits on samples and time allow.
     fn run_or_stop(&self, runs: u32) -> Step {
-        let typical = median(&self.samples).unwrap_or(0).max(1);
+        let typical = self.typical_ns();
         let by_time = self.policy.timeout_ns.saturating_sub(self.total_ns) / typical;
         let by_count = u64::from(self.policy.max_samples.saturating_sub(self.taken()));
         match u64::from(runs).min(by_time).min(by_count) {
@@ -179,7 +188,7 @@ mod tests {
                     longest = longest.max(runs);
                     let from = race.samples().len() as u64;
                     let samples: Vec<u64> = (from..from + u64::from(runs)).map(&time_of).collect();
-                    race.record(&samples);
+                    race.record(&samples, 1);
                 }
             }
         }
@@ -246,13 +255,25 @@ mod tests {
     }
 
     #[test]
+    fn samples_of_many_launches_take_as_much_time_as_the_launches() {
+        let samples = |launches: u32| {
+            let mut race = Race::new(POLICY, None);
+            while let Step::Run(runs) = race.next() {
+                race.record(&vec![MS / 10; runs as usize], launches);
+            }
+            race.samples().len()
+        };
+        assert_eq!((samples(1), samples(4)), (200, 50), "20 ms of run time in either case");
+    }
+
+    #[test]
     fn an_answer_without_samples_ends_the_race() {
         let mut race = Race::new(POLICY, None);
-        race.record(&[]);
+        race.record(&[], 1);
         assert_eq!(race.next(), Step::Stop(Verdict::TimedOut));
         let mut race = Race::new(POLICY, None);
-        race.record(&[MS]);
-        race.record(&[]);
+        race.record(&[MS], 1);
+        race.record(&[], 1);
         assert_eq!(race.next(), Step::Stop(Verdict::Measured));
     }
 }

@@ -53,6 +53,12 @@ impl Summary {
     }
 }
 
+/// The time that samples took to take, in nanoseconds, where each is the mean of so many launches.
+pub(super) fn run_time_ns(samples: &[u64], launches: u32) -> u64 {
+    let sum = samples.iter().fold(0u64, |sum, &sample| sum.saturating_add(sample));
+    sum.saturating_mul(u64::from(launches.max(1)))
+}
+
 /// The median of samples in any order, the mean of the middle two where their number is even; none where
 /// there are no samples.
 #[must_use]

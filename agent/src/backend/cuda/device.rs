@@ -18,7 +18,7 @@ use super::timing::{Launchable, Timer};
 use super::watch::Watch;
 use crate::backend::Fault;
 use crate::backend::data::compare;
-use crate::worker::protocol::{Argument, Init, Load, MAX_RUNS};
+use crate::worker::protocol::{Argument, Init, Load, MAX_RUNS, Times};
 
 /// How long the card may cool down before times are taken again, and again.
 const COOL_DOWN: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(60)];
@@ -255,7 +255,7 @@ impl Device {
     ///
     /// # Errors
     /// [`Fault::Fatal`] when it is not loaded or `runs` is out of range; else as for `verify`.
-    pub fn run(&mut self, id: u32, runs: u32) -> Result<(Vec<u64>, Option<String>), Fault> {
+    pub fn run(&mut self, id: u32, runs: u32) -> Result<Times, Fault> {
         if !(1..=MAX_RUNS).contains(&runs) {
             return Err(Fault::fatal(format!("runs is {runs}: it must be from 1 to {MAX_RUNS}")));
         }
@@ -289,7 +289,8 @@ impl Device {
             std::thread::sleep(pause);
             taken = times();
         }
-        Ok((taken.map_err(|error| self.blame(&error))?, throttled))
+        let (times_ns, launches) = taken.map_err(|error| self.blame(&error))?;
+        Ok(Times { times_ns, launches, throttled })
     }
 
     /// Runs a candidate once and waits for it.

@@ -11,15 +11,16 @@ use crate::worker::protocol::Launch;
 
 /// Launches queued before they are waited for. Queued ahead, the GPU never waits for the CPU.
 const CHUNK: usize = 32;
-/// Hot launches shorter than this are timed many at once, in a graph: the time that the CPU takes to queue one,
-/// and the resolution of an event, are no longer small beside it.
-const SHORT_NS: u64 = 50_000;
+/// Hot launches shorter than this are timed several at once, in a graph: two events cost about 2.5 us, which is no
+/// longer small beside them. A kernel near this limit is timed in either way by chance: so far up, that is worth 0.3 %
+/// of its time (at 50 us it was 5 %).
+const SHORT_NS: u64 = 500_000;
 /// Runs that decide whether a candidate is short.
 const FIRST_RUNS: usize = 3;
 /// A graph is worth about this time.
 const GRAPH_NS: u64 = 200_000;
-/// Most launches of a graph.
-const MAX_GRAPH: u64 = 512;
+/// Launches of a graph, at least and at most.
+const GRAPH: (u32, u32) = (2, 512);
 /// A device that was idle for so long has lowered its clocks...
 const IDLE: Duration = Duration::from_millis(500);
 /// ...and is kept busy for so long before anything is timed.
@@ -29,7 +30,7 @@ const WARM_UP: Duration = Duration::from_millis(30);
 #[derive(Debug)]
 pub(super) struct Launchable {
     /// Before the function: a graph of its launches goes first.
-    graph: Option<(Graph, u64)>,
+    graph: Option<(Graph, u32)>,
     pub(super) function: Function,
     pub(super) launch: Launch,
     pub(super) parameters: Vec<u64>,
@@ -78,14 +79,14 @@ impl Timer {
         })
     }
 
-    /// Times of `runs` runs in nanoseconds. `restore` queues what must happen before each of them, if anything
-    /// must.
+    /// Times of `runs` runs in nanoseconds, and of how many launches each is the mean. `restore` queues what must happen
+    /// before each of them, if anything must.
     pub(super) fn times(
         &mut self,
         candidate: &mut Launchable,
         runs: u32,
         restore: Option<&dyn Fn() -> Result<(), DriverError>>,
-    ) -> Result<Vec<u64>, DriverError> {
+    ) -> Result<(Vec<u64>, u32), DriverError> {
         self.warm_up(candidate, restore)?;
         let mut times = Vec::with_capacity(runs as usize);
         if candidate.first_ns.is_none() {
@@ -109,7 +110,8 @@ impl Timer {
             });
         }
         self.last_used = Instant::now();
-        Ok(times)
+        let launches = candidate.graph.as_ref().filter(|_| grouped).map_or(1, |(_, launches)| *launches);
+        Ok((times, launches))
     }
 
     /// Keeps the device busy with the candidate until its clocks are up.
@@ -161,7 +163,7 @@ impl Timer {
             made
         } else {
             let first = candidate.first_ns.unwrap_or(SHORT_NS).max(1);
-            let launches = GRAPH_NS.div_ceil(first).clamp(4, MAX_GRAPH);
+            let launches = u32::try_from(GRAPH_NS.div_ceil(first)).unwrap_or(GRAPH.1).clamp(GRAPH.0, GRAPH.1);
             let queue = || (0..launches).try_for_each(|_| candidate.queue(&self.context));
             (self.context.record(queue)?, launches)
         };
@@ -173,6 +175,10 @@ impl Timer {
         }
         self.context.wait()?;
         candidate.graph = Some((graph, launches));
-        self.events.iter().take(count).map(|(start, end)| Ok(end.since(start)? / launches)).collect()
+        self.events
+            .iter()
+            .take(count)
+            .map(|(start, end)| Ok(end.since(start)? / u64::from(launches)))
+            .collect()
     }
 }
