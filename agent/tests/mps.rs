@@ -376,7 +376,7 @@ mod of_a_node {
     async fn a_daemon_at_a_home_is_started_there_again_and_leaves_the_folder() {
         let stage = Stage::new("");
         let folder = stage.folder.path().join("home");
-        let home = Home { folder: folder.clone(), group: None };
+        let home = Home { folder: folder.clone() };
         let mps = Mps::start_at(GPU, &stage.guard(), Some(home)).await.unwrap();
         assert_eq!(mps.pipe_directory(), folder.join("pipe"));
         let first = family(&folder.join("pipe"));
@@ -403,8 +403,7 @@ mod of_a_node {
         let gpu = simulated("NVIDIA-H200:1").unwrap().remove(0);
         let run = stage.folder.path().join("home");
         let pipe = run.join("mps").join(&gpu.uuid).join("pipe");
-        let keeper =
-            Keeper { gpu: &gpu, run: &run, guard: &guard, group: None, board: &board, metrics: &metrics };
+        let keeper = Keeper { gpu: &gpu, run: &run, guard: &guard, board: &board, metrics: &metrics };
         let (stop, stopped) = watch::channel(false);
         let test = async {
             let mut changes = board.watch();
@@ -434,8 +433,7 @@ mod of_a_node {
         let (board, metrics, guard) = (Board::default(), Metrics::new(false).unwrap(), stage.guard());
         let gpu = simulated("NVIDIA-H200:1").unwrap().remove(0);
         let run = stage.folder.path().join("home");
-        let keeper =
-            Keeper { gpu: &gpu, run: &run, guard: &guard, group: None, board: &board, metrics: &metrics };
+        let keeper = Keeper { gpu: &gpu, run: &run, guard: &guard, board: &board, metrics: &metrics };
         let (stop, stopped) = watch::channel(false);
         let test = async {
             let mut changes = board.watch();

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -70,14 +70,11 @@ pub(super) fn prepare(home: &Home, program: &Path) -> io::Result<Place> {
         );
         return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
     }
-    // Who may reach the daemon may do so, and change nothing of its folders.
-    let mode = if home.group.is_some() { 0o750 } else { 0o755 };
+    // Anybody who sees them may reach the daemon, and change nothing. No group can be told to: a server takes its clients'
+    // user, and keeps the daemon's own group.
     for directory in [&place.folder, &place.pipe, &place.log] {
         fs::create_dir_all(directory)?;
-        if home.group.is_some() {
-            chown(directory, None, home.group)?;
-        }
-        fs::set_permissions(directory, Permissions::from_mode(mode))?;
+        fs::set_permissions(directory, Permissions::from_mode(0o755))?;
     }
     for left in fs::read_dir(&place.pipe)? {
         let left = left?.path();
@@ -106,7 +103,7 @@ mod tests {
     #[test]
     fn a_home_stays_where_it_is_and_keeps_nothing_of_an_earlier_daemons() {
         let base = tempfile::tempdir_in("/tmp").unwrap();
-        let home = Home { folder: base.path().join("gpu"), group: None };
+        let home = Home { folder: base.path().join("gpu") };
         let place = prepare(&home, Path::new("/bin/true")).unwrap();
         assert_eq!([&place.folder, &place.pipe, &place.log].map(|path| mode(path)), [0o755; 3]);
         let number = std::os::unix::fs::MetadataExt::ino(&place.pipe.metadata().unwrap());
@@ -116,7 +113,7 @@ mod tests {
         assert_eq!(std::fs::read_dir(&place.pipe).unwrap().count(), 0);
         assert_eq!(std::os::unix::fs::MetadataExt::ino(&place.pipe.metadata().unwrap()), number);
         assert!(place.log.join("control.log").exists());
-        let long = Home { folder: base.path().join("x".repeat(60)), group: None };
+        let long = Home { folder: base.path().join("x".repeat(60)) };
         assert!(prepare(&long, Path::new("/bin/true")).unwrap_err().to_string().contains("67 bytes"));
     }
 

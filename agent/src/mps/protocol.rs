@@ -32,8 +32,6 @@ pub(super) struct Request {
 pub struct Home {
     /// The folder, which is made if it is not there. The pipe directory is `pipe` in it, that of logs `log`.
     pub folder: PathBuf,
-    /// The group that may reach the daemon; everybody unless given.
-    pub group: Option<u32>,
 }
 
 /// What the guardian tells.

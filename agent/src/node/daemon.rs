@@ -13,7 +13,6 @@ use super::grant::daemon_home;
 use super::metrics::Metrics;
 use super::owner::{daemons, owner};
 use crate::mps::{GuardCommand, Home, Mps, ServerStatus};
-use crate::slot;
 
 /// How long to wait before a daemon is started again, at first and at most.
 const FIRST_RETRY: Duration = Duration::from_millis(500);
@@ -33,8 +32,6 @@ pub struct Keeper<'a> {
     pub run: &'a Path,
     /// How its guardian is started.
     pub guard: &'a GuardCommand,
-    /// The group that may reach it; everybody unless given.
-    pub group: Option<u32>,
     /// Where it is told when there is none.
     pub board: &'a Board,
     /// What is counted.
@@ -84,7 +81,7 @@ impl Keeper<'_> {
         if let Some(owner) = owner(&daemons(), self.gpu) {
             return Err(owner);
         }
-        let home = Home { folder: daemon_home(self.run, &self.gpu.uuid), group: self.group };
+        let home = Home { folder: daemon_home(self.run, &self.gpu.uuid) };
         Mps::start_at(&self.gpu.uuid, self.guard, Some(home)).await.map_err(|error| error.to_string())
     }
 
@@ -118,9 +115,4 @@ async fn state(mps: &Mps) -> Result<&'static str, String> {
         // It has ended since it was listed.
         Err(_) => "Absent",
     })
-}
-
-/// The group that may reach a node's daemon: the tuning pods', where this process may give it to them.
-pub(super) fn group() -> Option<u32> {
-    rustix::process::geteuid().is_root().then_some(slot::USER)
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
 
 use super::loader;
@@ -93,7 +93,9 @@ impl Driver {
             libraries.extend(locate(root, &cached, &name).map(|file| (name, file)));
         }
         let mut programs = PROGRAM_FOLDERS.iter().map(|folder| Path::new("/").join(folder));
-        let has_mps = |folder: &PathBuf| resolve(root, &folder.join(MPS_CONTROL)).is_some();
+        let has_mps = |folder: &PathBuf| {
+            resolve(root, &folder.join(MPS_CONTROL)).is_some_and(|file| is_elf(&below(root, &file)))
+        };
         Ok(Self { libraries, programs: programs.find(has_mps) })
     }
 
@@ -155,6 +157,13 @@ fn resolve(root: &Path, path: &Path) -> Option<PathBuf> {
     None
 }
 
+/// Whether a file is a program of the machine's own. Some nodes have scripts that prepare the way for the driver's
+/// programs, which nothing can run where there is no shell.
+fn is_elf(file: &Path) -> bool {
+    let mut magic = [0; 4];
+    fs::File::open(file).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == *b"\x7fELF"
+}
+
 /// The driver's version, as in `libcuda.so.580.159.04`.
 fn version(file: &Path) -> Option<&str> {
     let version = file.file_name()?.to_str()?.strip_prefix("libcuda.so.")?;
@@ -183,7 +192,7 @@ pub(crate) mod fixtures {
             symlink(file, libraries.join(name)).unwrap();
         }
         fs::write(libraries.join("libnvidia-gpucomp.so.580.159.04"), "").unwrap();
-        fs::write(programs.join(MPS_CONTROL), "").unwrap();
+        fs::write(programs.join(MPS_CONTROL), b"\x7fELF").unwrap();
         root
     }
 }
@@ -237,6 +246,16 @@ mod tests {
         symlink("opt/driver", root.path().join("lib64")).unwrap();
         let driver = Driver::find(root.path()).unwrap();
         assert_eq!(driver.libraries["libcuda.so.1"], Path::new("/opt/driver/libcuda.so.580.159.04"));
+    }
+
+    #[test]
+    fn programs_are_taken_and_not_the_scripts_that_lead_to_them() {
+        let root = installed("usr/local/nvidia/lib64");
+        let programs = root.path().join("usr/local/nvidia/bin");
+        fs::create_dir_all(&programs).unwrap();
+        fs::rename(root.path().join("usr/bin").join(MPS_CONTROL), programs.join(MPS_CONTROL)).unwrap();
+        fs::write(root.path().join("usr/bin").join(MPS_CONTROL), "#!/bin/sh\n").unwrap();
+        assert_eq!(Driver::find(root.path()).unwrap().programs, Some("/usr/local/nvidia/bin".into()));
     }
 
     #[test]

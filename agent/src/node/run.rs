@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use super::api::ContainerAllocateResponse;
 use super::args::Arguments;
 use super::board::{Board, Cause};
-use super::daemon::{Keeper, group};
+use super::daemon::Keeper;
 use super::driver::{Driver, LibraryMissing, below};
 use super::gpu::{self, Gpu, SimulateError};
 use super::grant::{GATE, gate_folder, grant, simulated_grant};
@@ -277,14 +277,8 @@ impl Node<'_> {
     }
 
     async fn keep_daemon(&self, gpu: &Gpu, guard: &GuardCommand, stop: channel::Receiver<bool>) {
-        let keeper = Keeper {
-            gpu,
-            run: &self.arguments.run,
-            guard,
-            group: group(),
-            board: &self.board,
-            metrics: &self.metrics,
-        };
+        let keeper =
+            Keeper { gpu, run: &self.arguments.run, guard, board: &self.board, metrics: &self.metrics };
         keeper.keep(stop).await;
     }
 
@@ -323,7 +317,7 @@ impl Node<'_> {
 fn bind_gate(folder: &Path) -> Result<Service, String> {
     let made = std::fs::create_dir_all(folder);
     made.map_err(|error| format!("{}: {error}", folder.display()))?;
-    let owner = group().map(|_| slot::USER);
+    let owner = rustix::process::geteuid().is_root().then_some(slot::USER);
     Service::bind(&folder.join(GATE), owner).map_err(|error| error.to_string())
 }
 

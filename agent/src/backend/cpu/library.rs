@@ -8,7 +8,7 @@ use fractune_tuner::trial::Outcome;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW, Symbol};
 
 use super::float_control::FloatControl;
-use crate::backend::Fault;
+use crate::backend::{Fault, loader_words};
 
 /// `RTLD_NOLOAD | RTLD_NODELETE` of Linux: keep what is loaded already, load nothing.
 const KEEP_IF_LOADED: i32 = 0x0004 | 0x1000;
@@ -39,14 +39,17 @@ impl Candidate {
         let control = FloatControl::current();
         ours.set();
         let library = library.map_err(|e| {
-            let message = in_full(&e);
+            let message = loader_words(&e);
             let no_room = message.contains("cannot allocate memory") || message.contains("map segment");
             let outcome = if no_room { Outcome::ResourceExceeded } else { Outcome::RuntimeError };
             Fault::candidate(outcome, format!("cannot be loaded: {message}"))
         })?;
         // SAFETY: the caller says that the symbol is a `void symbol(void **)`. Calling it is `call`'s matter.
         let entry = unsafe { library.get::<Entry>(symbol.as_bytes()) }.map_err(|e| {
-            Fault::candidate(Outcome::RuntimeError, format!("does not export {symbol:?}: {}", in_full(&e)))
+            Fault::candidate(
+                Outcome::RuntimeError,
+                format!("does not export {symbol:?}: {}", loader_words(&e)),
+            )
         })?;
         for runtime in THREADED_RUNTIMES {
             // SAFETY: nothing is loaded; a runtime that is loaded already gets one more reference, which
@@ -66,13 +69,5 @@ impl Candidate {
         // does with them is not known: guard pages catch what they can, and the parent survives the rest.
         unsafe { (self.entry)(arguments.as_mut_ptr()) }
         ours.set();
-    }
-}
-
-/// The loader's own words, which `libloading` keeps as the source of its error.
-fn in_full(error: &libloading::Error) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => source.to_string(),
-        None => error.to_string(),
     }
 }

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use functions::Functions;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
 
+use crate::backend::loader_words;
+
 /// Names NVRTC's library, or the folder that it lies in.
 pub const VARIABLE: &str = "FRACTUNE_NVRTC";
 
@@ -95,7 +97,7 @@ impl Nvrtc {
     pub fn load() -> Result<Self, NvrtcError> {
         let Found { loaded, library, folder } = find()?;
         let broken = |reason: String| NvrtcError::Broken { library: library.clone(), reason };
-        let functions = Functions::of(loaded).map_err(|error| broken(error.to_string()))?;
+        let functions = Functions::of(loaded).map_err(|error| broken(loader_words(&error)))?;
         let version = functions.version().map_err(broken)?;
         Ok(Self { functions, version, includes: includes(folder.as_deref()), library })
     }
@@ -166,42 +168,62 @@ fn find() -> Result<Found, NvrtcError> {
     for name in NAMES {
         if let Ok(loaded) = open_one(Path::new(name)) {
             let folder = loaded_from(name);
+            let library = name.to_string();
             if let Some(folder) = &folder {
-                open_builtins(folder);
+                open_builtins(folder)
+                    .map_err(|reason| NvrtcError::Broken { library: library.clone(), reason })?;
             }
-            return Ok(Found { loaded, library: name.to_string(), folder });
+            return Ok(Found { loaded, library, folder });
         }
     }
     let folders = folders();
     let files = folders.iter().flat_map(|folder| NAMES.map(|name| folder.join(name)));
-    let found = files.filter(|file| file.exists()).find_map(|file| open(&file).ok());
+    let mut broken = None;
+    for file in files.filter(|file| file.exists()) {
+        match open(&file) {
+            Ok(found) => return Ok(found),
+            Err(reason) => {
+                broken.get_or_insert(NvrtcError::Broken { library: file.display().to_string(), reason });
+            }
+        }
+    }
     let places = || folders.iter().map(|folder| folder.display().to_string()).collect::<Vec<_>>().join(", ");
-    found.ok_or_else(|| NvrtcError::NotFound { places: places() })
+    Err(broken.unwrap_or_else(|| NvrtcError::NotFound { places: places() }))
 }
 
 /// Loads NVRTC from a file.
 fn open(file: &Path) -> Result<Found, String> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).map(Path::to_path_buf);
     if let Some(folder) = &folder {
-        open_builtins(folder);
+        open_builtins(folder)?;
     }
     Ok(Found { loaded: open_one(file)?, library: file.display().to_string(), folder })
 }
 
 /// Loads NVRTC's builtins for good, which it asks for by name when it first compiles: too late for a process
-/// that may not read the folder any more.
-fn open_builtins(folder: &Path) {
+/// that may not read the folder any more. An error, with the loader's words, if there are some and none loads: NVRTC
+/// would only say that they are not there.
+fn open_builtins(folder: &Path) -> Result<(), String> {
+    let (mut loads, mut broken) = (false, None);
     for builtins in matching(folder, "libnvrtc-builtins.so") {
-        // NVRTC says it if one that it needs does not load.
-        if let Ok(loaded) = open_one(&builtins) {
-            std::mem::forget(loaded);
+        match open_one(&builtins) {
+            Ok(loaded) => {
+                std::mem::forget(loaded);
+                loads = true;
+            }
+            Err(reason) => broken = Some(format!("its builtins do not load: {reason}")),
         }
+    }
+    match broken {
+        Some(reason) if !loads => Err(reason),
+        _ => Ok(()),
     }
 }
 
 fn open_one(file: &Path) -> Result<Library, String> {
     // SAFETY: runs the library's initialisers, which is what using NVRTC means.
-    unsafe { Library::open(Some(file), RTLD_NOW | RTLD_GLOBAL) }.map_err(|error| error.to_string())
+    let opened = unsafe { Library::open(Some(file), RTLD_NOW | RTLD_GLOBAL) };
+    opened.map_err(|error| loader_words(&error))
 }
 
 /// The folder that a library of this name was loaded from, as the kernel tells.
