@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::search::Search;
+
 #[cfg(feature = "cluster")]
 use crate::cluster::args::{Connection, Doctor, Logs, Results, Switch, Watch};
 
@@ -130,9 +132,9 @@ pub struct Run {
     /// Tasks tuned at once, instead of the job's.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub parallelism: Option<u32>,
-    /// Trials of each task at most, instead of the job's.
-    #[arg(long, value_name = "N")]
-    pub max_trials: Option<u32>,
+    /// How configurations are chosen.
+    #[command(flatten)]
+    pub search: Search,
     /// Print the results as JSON instead of a table.
     #[arg(long)]
     pub json: bool,

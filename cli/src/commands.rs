@@ -16,7 +16,7 @@ use fractune_tuner::results::JobResult;
 use crate::args::{BackendName, Export, Format, Run, Target};
 use crate::error::CliError;
 use crate::found::{self, Found, Source};
-use crate::job::{self, Job, Overrides};
+use crate::job::{self, Job, Overrides, Searched};
 use crate::progress::Progress;
 use crate::report::{ReportInput, page};
 use crate::{export, export_trials, outcome, table};
@@ -248,7 +248,7 @@ pub fn recheck(
     };
     // The command line may have changed the job.
     let shares = result.shares.clone();
-    let overrides = Overrides { shares, max_trials: Some(result.search.max_trials), parallelism: Some(1) };
+    let overrides = Overrides { shares, search: Searched::As(&result.search), parallelism: Some(1) };
     let plan = job::read(&dir.join(MANIFEST), &overrides)?.plan;
     let Some(rechecks) = until_interrupted(recheck::recheck(&plan, &result, target, times))? else {
         return Ok(exit::INTERRUPTED);

@@ -14,7 +14,7 @@ use crate::args::Target;
 #[cfg(feature = "cluster")]
 use crate::cluster::{self, ClusterError, Kept, ResultsFormat};
 use crate::error::CliError;
-use crate::job::{self, Overrides};
+use crate::job::{self, Overrides, Searched};
 use crate::outcome;
 
 /// Where to look.
@@ -46,7 +46,8 @@ impl Found {
     pub(crate) fn of_folder(dir: &Path) -> Result<Self, CliError> {
         let result = outcome::results(dir)?;
         // The command line may have changed the job's.
-        let overrides = Overrides { shares: result.shares.clone(), ..Overrides::default() };
+        let search = Searched::As(&result.search);
+        let overrides = Overrides { shares: result.shares.clone(), search, parallelism: None };
         let planned = job::read(&dir.join(MANIFEST), &overrides)?.plan.tasks;
         let ended = |task: &TaskResult| {
             std::fs::metadata(dir.join(&task.folder).join(TRIALS)).and_then(|m| m.modified()).ok()

@@ -5,9 +5,11 @@ use std::path::Path;
 
 use fractune_agent::tune::Plan;
 use fractune_crds::{LoadError, Manifest, TuneJob};
+use fractune_tuner::settings::SearchSettings;
 
 use crate::args::Run;
 use crate::error::CliError;
+use crate::search::Search;
 
 /// A job as it was read, and as it will be run.
 #[derive(Debug)]
@@ -22,34 +24,52 @@ pub struct Job {
     pub booleans: Vec<String>,
 }
 
-/// What the command line changes of a job.
+/// What is changed of a job before it is checked.
 #[derive(Debug, Default)]
-pub struct Overrides {
+pub struct Overrides<'a> {
     /// Shares in percent; the job's if empty.
     pub shares: Vec<u8>,
-    /// Trials of each task.
-    pub max_trials: Option<u32>,
+    /// How configurations are chosen.
+    pub search: Searched<'a>,
     /// Tasks tuned at once.
     pub parallelism: Option<u32>,
 }
 
-impl Overrides {
-    fn apply(&self, job: &mut TuneJob) {
+/// How configurations are chosen.
+#[derive(Debug, Default)]
+pub enum Searched<'a> {
+    /// As the job says.
+    #[default]
+    AsTheJobSays,
+    /// With what the command line says.
+    With(&'a Search),
+    /// As an earlier run did.
+    As(&'a SearchSettings),
+}
+
+impl Overrides<'_> {
+    fn apply(&self, job: &mut TuneJob) -> Result<(), CliError> {
         if !self.shares.is_empty() {
             job.spec.shares.clone_from(&self.shares);
-        }
-        if let Some(max_trials) = self.max_trials {
-            job.spec.search.max_trials = max_trials;
         }
         if let Some(parallelism) = self.parallelism {
             job.spec.parallelism = parallelism;
         }
+        match self.search {
+            Searched::AsTheJobSays => Ok(()),
+            Searched::With(search) => search.apply(&mut job.spec.search),
+            Searched::As(settings) => {
+                job.spec.search.clone_from(settings);
+                Ok(())
+            }
+        }
     }
 }
 
-impl From<&Run> for Overrides {
-    fn from(run: &Run) -> Self {
-        Self { shares: run.shares.clone(), max_trials: run.max_trials, parallelism: run.parallelism }
+impl<'a> From<&'a Run> for Overrides<'a> {
+    fn from(run: &'a Run) -> Self {
+        let search = Searched::With(&run.search);
+        Self { shares: run.shares.clone(), search, parallelism: run.parallelism }
     }
 }
 
@@ -57,7 +77,7 @@ impl From<&Run> for Overrides {
 ///
 /// # Errors
 /// [`CliError`], with every problem of the job at once.
-pub fn read(path: &Path, overrides: &Overrides) -> Result<Job, CliError> {
+pub fn read(path: &Path, overrides: &Overrides<'_>) -> Result<Job, CliError> {
     let file = if path == Path::new("-") { "standard input".into() } else { path.display().to_string() };
     let bytes = read_bytes(path).map_err(|source| CliError::Io { path: file.clone(), source })?;
     parse(bytes, &file, overrides)
@@ -75,8 +95,10 @@ fn read_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn parse(bytes: Vec<u8>, file: &str, overrides: &Overrides) -> Result<Job, CliError> {
-    let loaded = fractune_crds::load(&bytes, |job| overrides.apply(job));
+fn parse(bytes: Vec<u8>, file: &str, overrides: &Overrides<'_>) -> Result<Job, CliError> {
+    let mut overridden = Ok(());
+    let loaded = fractune_crds::load(&bytes, |job| overridden = overrides.apply(job));
+    overridden?;
     let (Manifest { job, ignored, config_maps: _ }, tasks) = loaded.map_err(|error| match error {
         LoadError::Violations(violations) => CliError::Invalid { file: file.into(), violations },
         other => CliError::Unreadable { file: file.into(), message: other.to_string() },

@@ -15,4 +15,5 @@ pub mod job;
 pub mod outcome;
 pub mod progress;
 pub mod report;
+pub mod search;
 pub mod table;

@@ -206,6 +206,24 @@ fn a_replay_of_a_run_is_called_a_simulation_and_repeats_itself() {
 }
 
 #[test]
+fn the_command_line_s_search_is_checked_kept_and_used_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, out) = place(dir.path(), &good_job("maxTrials: 8"));
+    let flags = ["--strategy", "genetic", "--option", "population=4", "--seed", "7", "--max-trials", "6"];
+    expect_code(&run(&file, &out, &flags), 0);
+    let search = &results(&out)["search"];
+    let used =
+        serde_json::json!({"strategy": "Genetic", "options": {"population": 4}, "seed": 7, "maxTrials": 6});
+    assert_eq!(search, &used);
+    let message = expect_code(&run(&file, &out, &["--resume"]), 65);
+    assert!(message.contains("belongs to another run"), "two searches are not mixed: {message}");
+    expect_code(&fractune(&["recheck", "--times", "1"]).arg(&out).output().unwrap(), 0);
+    // As if the job had said so.
+    let message = expect_code(&run(&file, &out, &["--strategy", "Random", "--option", "kick=2"]), 65);
+    assert!(message.contains("spec.search.options.kick"), "{message}");
+}
+
+#[test]
 fn two_runs_that_share_a_gate_both_end_well() {
     let dir = tempfile::tempdir().unwrap();
     let (file, out) = place(dir.path(), &good_job("maxTrials: 12"));

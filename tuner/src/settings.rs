@@ -97,6 +97,31 @@ pub enum Strategy {
     LocalSearch,
 }
 
+impl Strategy {
+    /// All there are.
+    pub const ALL: [Self; 6] = [
+        Self::Auto,
+        Self::Exhaustive,
+        Self::Random,
+        Self::SimulatedAnnealing,
+        Self::Genetic,
+        Self::LocalSearch,
+    ];
+
+    /// Its name in a job.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "Auto",
+            Self::Exhaustive => "Exhaustive",
+            Self::Random => "Random",
+            Self::SimulatedAnnealing => "SimulatedAnnealing",
+            Self::Genetic => "Genetic",
+            Self::LocalSearch => "LocalSearch",
+        }
+    }
+}
+
 /// Options of the strategies; a strategy refuses those of another.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -137,6 +162,27 @@ impl StrategyOptions {
     #[must_use]
     pub fn is_default(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// What the options are called.
+    #[must_use]
+    pub fn names() -> [&'static str; 7] {
+        Self::default().entries().map(|(_, name, _)| name)
+    }
+
+    /// Every option: whose it is, its name and its value.
+    fn entries(&self) -> [(Strategy, &'static str, &Option<u32>); 7] {
+        let Self { start_percent, end_percent, cooling_trials, population, mutation_percent, samples, kick } =
+            self;
+        [
+            (Strategy::SimulatedAnnealing, "startPercent", start_percent),
+            (Strategy::SimulatedAnnealing, "endPercent", end_percent),
+            (Strategy::SimulatedAnnealing, "coolingTrials", cooling_trials),
+            (Strategy::Genetic, "population", population),
+            (Strategy::Genetic, "mutationPercent", mutation_percent),
+            (Strategy::LocalSearch, "samples", samples),
+            (Strategy::LocalSearch, "kick", kick),
+        ]
     }
 
     pub(crate) fn start_percent(&self) -> u32 {
@@ -187,24 +233,7 @@ impl SearchSettings {
     }
 
     fn foreign_options(&self, path: &str) -> Vec<Violation> {
-        let StrategyOptions {
-            start_percent,
-            end_percent,
-            cooling_trials,
-            population,
-            mutation_percent,
-            samples,
-            kick,
-        } = &self.options;
-        let options = [
-            (Strategy::SimulatedAnnealing, "startPercent", start_percent),
-            (Strategy::SimulatedAnnealing, "endPercent", end_percent),
-            (Strategy::SimulatedAnnealing, "coolingTrials", cooling_trials),
-            (Strategy::Genetic, "population", population),
-            (Strategy::Genetic, "mutationPercent", mutation_percent),
-            (Strategy::LocalSearch, "samples", samples),
-            (Strategy::LocalSearch, "kick", kick),
-        ];
+        let options = self.options.entries();
         let own: Vec<&str> =
             options.iter().filter(|option| option.0 == self.strategy).map(|option| option.1).collect();
         let ways = if own.is_empty() {
