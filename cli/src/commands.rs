@@ -12,6 +12,7 @@ use fractune_agent::worker::WorkerCommand;
 use fractune_tuner::formats::{write_cachefile, write_t4};
 use fractune_tuner::kernel::Language;
 use fractune_tuner::results::JobResult;
+use fractune_tuner::space::count_in_words;
 
 use crate::args::{BackendName, Export, Format, Run, Target};
 use crate::error::CliError;
@@ -80,7 +81,12 @@ pub fn lint(file: &Path) -> Result<u8, CliError> {
     let Job { plan, ignored, booleans, manifest: _ } = job::read(file, &Overrides::default())?;
     for task in &plan.tasks {
         let space = &task.space;
-        let mut line = format!("{}: {} valid configurations of {}", task.name(), space.len(), space.raw());
+        let mut line = format!(
+            "{}: {} valid configurations of {}",
+            task.name(),
+            count_in_words(space.len() as u64),
+            space.raw()
+        );
         if space.undefined() > 0 {
             let _ =
                 write!(line, ", {} left out because a constraint has no value for them", space.undefined());

@@ -8,6 +8,7 @@ use fractune_agent::tune::exit;
 use fractune_crds::LoadError;
 use fractune_tuner::Violation;
 use fractune_tuner::formats::t1::{self, Imported, MAX_SOURCE_BYTES};
+use fractune_tuner::space::count_in_words;
 use serde_json::{Value as Json, json};
 
 use crate::args::Import;
@@ -65,7 +66,12 @@ pub fn import(args: &Import) -> Result<u8, CliError> {
     }
     for task in tasks {
         let space = &task.space;
-        print_error(&format!("{}: {} valid configurations of {}", task.name(), space.len(), space.raw()));
+        print_error(&format!(
+            "{}: {} valid configurations of {}",
+            task.name(),
+            count_in_words(space.len() as u64),
+            space.raw()
+        ));
     }
     write(&args.output, &yaml)?;
     Ok(exit::DONE)

@@ -7,6 +7,7 @@ use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 use fractune_agent::tune::Event;
+use fractune_tuner::space::count_in_words;
 use fractune_tuner::trial::{Outcome, Trial};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
@@ -49,8 +50,10 @@ impl Progress {
         }
         match event {
             Event::TaskStarted { task, name, raw, valid, budget, resumed } => {
-                let mut line =
-                    format!("{name}: {valid} valid configurations of {raw}, up to {budget} trials");
+                let mut line = format!(
+                    "{name}: {valid} valid configurations of {raw}, up to {budget} trials",
+                    valid = count_in_words(valid)
+                );
                 if resumed > 0 {
                     let _ = write!(line, ", {resumed} of them from the log");
                 }

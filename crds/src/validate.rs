@@ -36,7 +36,7 @@ pub fn validate(
         for problem in 0..kernel.problems.len().max(1) {
             match Task::build(&path, kernel, problem, source.as_deref().unwrap_or_default()) {
                 Ok(task) => {
-                    configurations += task.space.len();
+                    configurations += if task.space.is_listed() { task.space.len() } else { 0 };
                     tasks.push(task);
                     if configurations > MAX_CONFIGURATIONS {
                         let message = format!(

@@ -85,7 +85,7 @@ pub struct TaskResult {
     pub folder: String,
     /// Raw combinations of parameter values.
     pub raw: u64,
-    /// Combinations that satisfy every constraint.
+    /// Combinations that satisfy every constraint; 10,000,001 where there are more than can be listed.
     pub valid: u64,
     /// Trials made.
     pub trials: u32,

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use fractune_tuner::kernel::{Configuration, Value};
 use fractune_tuner::results::{Ended, JobResult, ShareResult, TaskResult};
+use fractune_tuner::space::count_in_words;
 use fractune_tuner::trial::Trial;
 use maud::{Markup, html};
 
@@ -76,7 +77,7 @@ fn search_in_words(task: &TaskResult) -> String {
         task.weight,
         count(task.trials as usize, "trial"),
         seconds(task.search_ms),
-        task.valid,
+        count_in_words(task.valid),
         task.raw,
     );
     // A cluster does not keep it.

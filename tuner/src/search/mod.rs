@@ -20,6 +20,8 @@ mod untried;
 
 use std::sync::Arc;
 
+use rand::{Rng, RngExt};
+
 use crate::kernel::Value;
 use crate::settings::{Strategy, StrategyOptions};
 
@@ -52,6 +54,22 @@ pub trait Points {
     /// Whether no configuration is valid.
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether indices count the valid configurations from 0. They do not where there are too many to list: then
+    /// [`Points::len`] is less than there are, and an index any number that [`Points::contains`] knows.
+    fn is_listed(&self) -> bool {
+        true
+    }
+
+    /// Whether there is a valid configuration of this index.
+    fn contains(&self, index: usize) -> bool {
+        index < self.len()
+    }
+
+    /// A random valid configuration; none where none is found.
+    fn sample(&self, rng: &mut dyn Rng) -> Option<usize> {
+        (!self.is_empty()).then(|| rng.random_range(0..self.len()))
     }
 
     /// The position of each parameter's value in its list of values.
@@ -99,6 +117,10 @@ pub struct Start<'a> {
 pub fn start(points: Arc<dyn Points + Send + Sync>, start: &Start) -> Box<dyn Search> {
     let Start { strategy, options, first, shares, seed } = *start;
     match strategy {
+        // Nobody sees all of what cannot even be listed.
+        Strategy::Exhaustive | Strategy::Random if !points.is_listed() => {
+            Box::new(plain::Drawn::new(points, first, seed))
+        }
         Strategy::Exhaustive => Box::new(plain::Plain::in_order(points.len(), first)),
         Strategy::Random => Box::new(plain::Plain::random(points.len(), first, seed)),
         Strategy::Auto => Box::new(auto::Auto::new(points, first, shares, seed)),

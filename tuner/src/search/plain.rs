@@ -2,8 +2,11 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use std::sync::Arc;
+
 use super::permutation::Permutation;
-use super::{Observation, Search};
+use super::untried::Untried;
+use super::{Observation, Points, Search};
 
 /// Every configuration, in an order that is fixed from the start but for the default, which is first.
 pub(super) struct Plain {
@@ -62,5 +65,27 @@ impl Search for Plain {
 
     fn tell(&mut self, index: usize, _: &Observation) {
         self.tried.insert(index);
+    }
+}
+
+/// Configurations at random, without repetition, of a space that is not listed.
+pub(super) struct Drawn {
+    untried: Untried,
+}
+
+impl Drawn {
+    pub(super) fn new(points: Arc<dyn Points + Send + Sync>, first: &[usize], seed: u64) -> Self {
+        Self { untried: Untried::new(points, first, seed) }
+    }
+}
+
+impl Search for Drawn {
+    fn ask(&mut self, n: usize) -> Vec<usize> {
+        let next = || self.untried.take_first().or_else(|| self.untried.take_any());
+        std::iter::from_fn(next).take(n).collect()
+    }
+
+    fn tell(&mut self, index: usize, _: &Observation) {
+        self.untried.take(index);
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
-use rand::{Rng, RngExt};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use super::Points;
 use super::permutation::Permutation;
@@ -11,20 +12,35 @@ use super::permutation::Permutation;
 /// Draws at random before the rest is looked through in order.
 const DRAWS: usize = 20;
 
+/// So many draws in a row that were tried before are the end, where there is no order.
+const REPEATS: usize = 1000;
+
 /// The configurations that a strategy may still ask: known-good ones first, the rest in a random order.
 pub(super) struct Untried {
     points: Arc<dyn Points + Send + Sync>,
     first: VecDeque<usize>,
-    order: Permutation,
-    cursor: usize,
+    rest: Rest,
     /// Only asked for membership: its order is not that of the elements.
     tried: HashSet<usize>,
 }
 
+/// Where the next in a random order comes from.
+enum Rest {
+    /// A permutation of all, and how far it was followed.
+    Ordered(Permutation, usize),
+    /// There are too many for that: draws, of which hardly one comes twice.
+    Drawn(Box<ChaCha8Rng>),
+}
+
 impl Untried {
     pub(super) fn new(points: Arc<dyn Points + Send + Sync>, first: &[usize], seed: u64) -> Self {
-        let order = Permutation::new(points.len(), seed.wrapping_add(1));
-        Self { first: first.iter().copied().collect(), order, cursor: 0, tried: HashSet::new(), points }
+        let seed = seed.wrapping_add(1);
+        let rest = if points.is_listed() {
+            Rest::Ordered(Permutation::new(points.len(), seed), 0)
+        } else {
+            Rest::Drawn(Box::new(ChaCha8Rng::seed_from_u64(seed)))
+        };
+        Self { first: first.iter().copied().collect(), rest, tried: HashSet::new(), points }
     }
 
     pub(super) fn points(&self) -> &Arc<dyn Points + Send + Sync> {
@@ -32,12 +48,12 @@ impl Untried {
     }
 
     pub(super) fn contains(&self, index: usize) -> bool {
-        index < self.points.len() && !self.tried.contains(&index)
+        !self.tried.contains(&index) && self.points.contains(index)
     }
 
     /// Takes a configuration out; whether it was in.
     pub(super) fn take(&mut self, index: usize) -> bool {
-        index < self.points.len() && self.tried.insert(index)
+        self.points.contains(index) && self.tried.insert(index)
     }
 
     /// Takes the next of those that are to be asked first.
@@ -52,9 +68,14 @@ impl Untried {
 
     /// Takes the next in a random order that covers all; none when all are tried.
     pub(super) fn take_any(&mut self) -> Option<usize> {
+        if let Rest::Drawn(rng) = &mut self.rest {
+            let draws = (0..REPEATS).map_while(|_| self.points.sample(rng.as_mut()));
+            return draws.into_iter().find(|&index| self.tried.insert(index));
+        }
         loop {
-            let index = self.order.at(self.cursor)?;
-            self.cursor += 1;
+            let Rest::Ordered(order, cursor) = &mut self.rest else { return None };
+            let index = order.at(*cursor)?;
+            *cursor += 1;
             if self.take(index) {
                 return Some(index);
             }
@@ -62,11 +83,8 @@ impl Untried {
     }
 
     /// A random one that stays in; none when (nearly) all are tried.
-    pub(super) fn draw(&self, rng: &mut impl Rng) -> Option<usize> {
-        let len = self.points.len();
-        (len > 0)
-            .then(|| (0..DRAWS).map(|_| rng.random_range(0..len)).find(|&index| self.contains(index)))
-            .flatten()
+    pub(super) fn draw(&self, rng: &mut dyn Rng) -> Option<usize> {
+        (0..DRAWS).map_while(|_| self.points.sample(rng)).find(|index| !self.tried.contains(index))
     }
 
     /// Those among the neighbours of a configuration.

@@ -30,28 +30,13 @@ pub(super) enum Limit {
     Steps,
 }
 
-impl Limit {
-    pub(super) fn violation(self, path: &str, raw: u64) -> Violation {
-        match self {
-            Limit::Configurations => Violation::new(
-                field(path, "parameters"),
-                "",
-                format!(
-                    "over {MAX_CONFIGURATIONS} of the {raw} combinations are valid, more than a search can \
-                     use; add constraints or shorten the lists of values"
-                ),
-            ),
-            Limit::Steps => Violation::new(
-                field(path, "constraints"),
-                "",
-                format!(
-                    "finding the valid ones among {raw} combinations takes too long; shorten the lists of \
-                     values, or write constraints over fewer parameters each and list the parameters that \
-                     share a constraint next to each other"
-                ),
-            ),
-        }
-    }
+/// What to say where the search takes too long.
+pub(super) fn too_long(path: &str, raw: u64) -> Violation {
+    let message = format!(
+        "finding the valid ones among {raw} combinations takes too long; shorten the lists of values, or write \
+         constraints over fewer parameters each and list the parameters that share a constraint next to each other"
+    );
+    Violation::new(field(path, "constraints"), "", message)
 }
 
 /// Walks the parameters in the plan's order, checking each constraint as soon as its parameters have

@@ -3,7 +3,8 @@
 //! A configuration's *rank* is its number among all raw combinations, counted like digits with the first
 //! parameter as the highest one. A [`Space`] holds the ranks of the valid configurations in ascending
 //! order, 8 bytes each; a configuration's *index* is its place among them. Nothing else is kept per
-//! configuration.
+//! configuration. Where there are too many to list, nothing is kept at all: an index is a rank, and whether it is
+//! valid is found out when it is met.
 
 mod constraints;
 mod diagnosis;
@@ -12,6 +13,7 @@ mod names;
 mod order;
 mod parameters;
 mod points;
+mod vast;
 
 use std::collections::BTreeMap;
 
@@ -20,9 +22,11 @@ use rand::{Rng, RngExt};
 use crate::Violation;
 use crate::expr::{Scope, Type};
 use crate::kernel::{Configuration, Parameter, Value};
+use enumerate::Limit;
 use parameters::Domain;
+use vast::Vast;
 
-/// Most valid configurations that a space may have.
+/// Most valid configurations that are listed.
 pub const MAX_CONFIGURATIONS: usize = 10_000_000;
 
 /// All valid configurations of a kernel for one problem.
@@ -34,8 +38,16 @@ pub struct Space {
     sizes: Vec<i64>,
     raw: u64,
     undefined: u64,
-    /// Ranks of the valid configurations, ascending.
-    ranks: Vec<u64>,
+    members: Members,
+}
+
+/// The valid configurations.
+#[derive(Debug)]
+enum Members {
+    /// Their ranks, ascending.
+    Listed(Vec<u64>),
+    /// Over [`MAX_CONFIGURATIONS`].
+    Vast(Vast),
 }
 
 /// A parameter and the values it can take.
@@ -53,7 +65,7 @@ impl Space {
     ///
     /// # Errors
     /// Everything that is wrong with the parameters and constraints at once; or, where nothing is, that
-    /// no configuration is valid, that too many are, or that finding them takes too long.
+    /// no configuration is valid, or that finding them takes too long.
     pub fn build(
         path: &str,
         parameters: &[Parameter],
@@ -80,25 +92,48 @@ impl Space {
         let raw = parameters::place(path, &mut domains).map_err(|violation| vec![violation])?;
         let sizes: Vec<i64> = sizes.values().copied().collect();
         let plan = constraints::Plan::new(&compiled, &domains, &sizes);
-        let found =
-            enumerate::enumerate(&plan, raw, &sizes).map_err(|limit| vec![limit.violation(path, raw)])?;
-        if found.ranks.is_empty() {
-            return Err(vec![diagnosis::empty(path, &compiled, &domains, raw, &sizes)]);
-        }
-        let (undefined, ranks) = (found.undefined, found.ranks);
-        Ok(Space { parameters: checked, domains, scope, sizes, raw, undefined, ranks })
+        let (undefined, members) = match enumerate::enumerate(&plan, raw, &sizes) {
+            Ok(found) if found.ranks.is_empty() => {
+                return Err(vec![diagnosis::empty(path, &compiled, &domains, raw, &sizes)]);
+            }
+            Ok(found) => (found.undefined, Members::Listed(found.ranks)),
+            Err(Limit::Configurations) => (0, Members::Vast(Vast::new(plan.levels, raw, &sizes))),
+            Err(Limit::Steps) => return Err(vec![enumerate::too_long(path, raw)]),
+        };
+        Ok(Space { parameters: checked, domains, scope, sizes, raw, undefined, members })
     }
 
-    /// Number of valid configurations; at least 1.
+    /// Number of valid configurations, at least 1; one more than [`MAX_CONFIGURATIONS`] where they are not
+    /// [listed](Space::is_listed).
     #[must_use]
     pub fn len(&self) -> usize {
-        self.ranks.len()
+        match &self.members {
+            Members::Listed(ranks) => ranks.len(),
+            Members::Vast(_) => MAX_CONFIGURATIONS + 1,
+        }
     }
 
     /// Whether there is no valid configuration, which [`Space::build`] rules out.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ranks.is_empty()
+        self.len() == 0
+    }
+
+    /// Whether the valid configurations are listed, and indices count them from 0. Where there are over
+    /// [`MAX_CONFIGURATIONS`] they are not: then an index is any number below [`Space::raw`] that
+    /// [is there](Space::contains).
+    #[must_use]
+    pub fn is_listed(&self) -> bool {
+        matches!(self.members, Members::Listed(_))
+    }
+
+    /// Whether there is a valid configuration of this index.
+    #[must_use]
+    pub fn contains(&self, index: usize) -> bool {
+        match &self.members {
+            Members::Listed(ranks) => index < ranks.len(),
+            Members::Vast(vast) => vast.contains(index as u64, &self.domains),
+        }
     }
 
     /// Number of combinations of values, valid or not.
@@ -107,7 +142,7 @@ impl Space {
         self.raw
     }
 
-    /// Number of combinations left out because a constraint could not be evaluated for them (such as a
+    /// Number of combinations left out (0 where the valid ones are not listed) because a constraint could not be evaluated for them (such as a
     /// division by zero), as far as they were met: one that another constraint rejects first is not
     /// counted.
     #[must_use]
@@ -131,10 +166,10 @@ impl Space {
     /// The values of the [scope](Space::scope)'s variables for the configuration at `index`.
     ///
     /// # Panics
-    /// If `index` is not less than [`Space::len`].
+    /// If the valid configurations are listed, and `index` is not less than [`Space::len`].
     #[must_use]
     pub fn slots(&self, index: usize) -> Vec<i64> {
-        let rank = self.ranks[index];
+        let rank = self.rank(index);
         let parameters = self.domains.iter().map(|domain| domain.values[domain.digit(rank)]);
         parameters.chain(self.sizes.iter().copied()).collect()
     }
@@ -142,10 +177,10 @@ impl Space {
     /// The configuration at `index` as the number of each parameter's value.
     ///
     /// # Panics
-    /// If `index` is not less than [`Space::len`].
+    /// If the valid configurations are listed, and `index` is not less than [`Space::len`].
     #[must_use]
     pub fn point(&self, index: usize) -> Vec<u16> {
-        let rank = self.ranks[index];
+        let rank = self.rank(index);
         self.domains.iter().map(|domain| domain.digit(rank) as u16).collect()
     }
 
@@ -168,10 +203,10 @@ impl Space {
     /// The configuration at `index`.
     ///
     /// # Panics
-    /// If `index` is not less than [`Space::len`].
+    /// If the valid configurations are listed, and `index` is not less than [`Space::len`].
     #[must_use]
     pub fn configuration(&self, index: usize) -> Configuration {
-        let rank = self.ranks[index];
+        let rank = self.rank(index);
         let named = self.parameters.iter().zip(&self.domains);
         Configuration(named.map(|(p, d)| (p.name.clone(), p.values[d.digit(rank)].clone())).collect())
     }
@@ -191,19 +226,23 @@ impl Space {
         self.index_of_rank(rank)
     }
 
-    /// A valid configuration, each with the same probability.
-    pub fn sample(&self, rng: &mut impl Rng) -> usize {
-        rng.random_range(0..self.ranks.len())
+    /// A random valid configuration, each with the same probability; where they are not listed, only each with some
+    /// probability, or none if constraints leave so little that it would take too long to find one.
+    pub fn sample(&self, rng: &mut dyn Rng) -> Option<usize> {
+        match &self.members {
+            Members::Listed(ranks) => (!ranks.is_empty()).then(|| rng.random_range(0..ranks.len())),
+            Members::Vast(vast) => vast.sample(rng).map(|rank| rank as usize),
+        }
     }
 
     /// The valid configurations that differ from the one at `index` in exactly one parameter, by
     /// parameter and value.
     ///
     /// # Panics
-    /// If `index` is not less than [`Space::len`].
+    /// If the valid configurations are listed, and `index` is not less than [`Space::len`].
     #[must_use]
     pub fn neighbours(&self, index: usize) -> Vec<usize> {
-        let rank = self.ranks[index];
+        let rank = self.rank(index);
         let mut neighbours = Vec::new();
         for domain in &self.domains {
             let own = domain.digit(rank);
@@ -215,9 +254,25 @@ impl Space {
         neighbours
     }
 
-    fn index_of_rank(&self, rank: u64) -> Option<usize> {
-        self.ranks.binary_search(&rank).ok()
+    fn rank(&self, index: usize) -> u64 {
+        match &self.members {
+            Members::Listed(ranks) => ranks[index],
+            Members::Vast(_) => index as u64,
+        }
     }
+
+    fn index_of_rank(&self, rank: u64) -> Option<usize> {
+        match &self.members {
+            Members::Listed(ranks) => ranks.binary_search(&rank).ok(),
+            Members::Vast(vast) => vast.contains(rank, &self.domains).then_some(rank as usize),
+        }
+    }
+}
+
+/// A number of valid configurations, as [`Space::len`] says it, in words.
+#[must_use]
+pub fn count_in_words(valid: u64) -> String {
+    if valid > MAX_CONFIGURATIONS as u64 { format!("over {MAX_CONFIGURATIONS}") } else { valid.to_string() }
 }
 
 /// The path of a field of the kernel at `path`.

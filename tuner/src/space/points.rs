@@ -1,5 +1,7 @@
 //! The space as the strategies see it.
 
+use rand::Rng;
+
 use super::Space;
 use crate::kernel::Value;
 use crate::search::Points;
@@ -7,6 +9,18 @@ use crate::search::Points;
 impl Points for Space {
     fn len(&self) -> usize {
         Self::len(self)
+    }
+
+    fn is_listed(&self) -> bool {
+        Self::is_listed(self)
+    }
+
+    fn contains(&self, index: usize) -> bool {
+        Self::contains(self, index)
+    }
+
+    fn sample(&self, rng: &mut dyn Rng) -> Option<usize> {
+        Self::sample(self, rng)
     }
 
     fn point(&self, index: usize) -> Vec<u16> {

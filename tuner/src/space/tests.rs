@@ -1,3 +1,6 @@
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -5,6 +8,8 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 use crate::expr::Expression;
 use crate::kernel::Range;
+use crate::search::{self, Observation, Start};
+use crate::settings::StrategyOptions;
 
 fn parameter(name: &str, values: Vec<Value>) -> Parameter {
     Parameter { name: name.into(), values, range: None, default: None }
@@ -142,7 +147,7 @@ fn samples_reach_every_valid_configuration_about_equally() {
     let space = build(&[range("a", 1, 4, 1), range("b", 1, 4, 1)], &["a < b"]).unwrap();
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let mut counts = vec![0; space.len()];
-    (0..6000).for_each(|_| counts[space.sample(&mut rng)] += 1);
+    (0..6000).for_each(|_| counts[space.sample(&mut rng).unwrap()] += 1);
     assert_eq!(counts.len(), 6);
     assert!(counts.iter().all(|count| (800..1200).contains(count)), "{counts:?}");
 }
@@ -170,10 +175,54 @@ fn a_space_without_configurations_names_the_constraint_that_empties_it() {
 }
 
 #[test]
-fn too_many_configurations_are_refused_before_memory_is() {
+fn what_cannot_be_listed_is_drawn_and_walked_and_searched_by_every_strategy() {
     let wide: Vec<Parameter> = (0..5).map(|i| range(&format!("p{i}"), 1, 4096, 1)).collect();
-    let message = messages(&wide, &[]);
-    assert!(message[0].contains("over 10000000 of the 1152921504606846976 combinations"), "{message:?}");
+    // One in some thousand combinations.
+    let space = Arc::new(build(&wide, &["p0 % p1 == 0", "p1 > 1", "p2 * p3 <= 4096"]).unwrap());
+    assert_eq!((space.is_listed(), space.len()), (false, MAX_CONFIGURATIONS + 1));
+    assert_eq!(count_in_words(space.len() as u64), "over 10000000");
+    let holds = |index: usize| {
+        let slots = space.slots(index);
+        slots[0] % slots[1] == 0 && slots[1] > 1 && slots[2] * slots[3] <= 4096
+    };
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let drawn: HashSet<usize> = (0..200).map(|_| space.sample(&mut rng).unwrap()).collect();
+    assert!(drawn.len() > 190, "{}", drawn.len());
+    for &index in &drawn {
+        assert!(holds(index) && space.contains(index), "{}", space.configuration(index));
+        assert_eq!(space.index_of(&space.configuration(index)), Some(index));
+        assert_eq!(space.index_of_point(&space.point(index)), Some(index));
+    }
+    let some = drawn.iter().copied().min().unwrap();
+    let raw = usize::try_from(space.raw()).unwrap();
+    assert!(
+        !space.contains(raw) && !space.contains(raw - 1),
+        "p2 * p3 is too much in the last combination of all"
+    );
+    let neighbours = space.neighbours(some);
+    assert!(neighbours.iter().all(|&index| holds(index)) && neighbours.len() >= 4095, "{}", neighbours.len());
+
+    for strategy in crate::settings::Strategy::ALL {
+        let options = StrategyOptions::default();
+        let start = Start { strategy, options: &options, first: &[some], shares: 1, seed: 1 };
+        let mut search = search::start(space.clone(), &start);
+        let mut asked = Vec::new();
+        for _ in 0..4 {
+            let batch = search.ask(8);
+            for &index in &batch {
+                let time = space.slots(index).iter().sum::<i64>() as u64;
+                search.tell(index, &Observation { times_ns: vec![Some(time)] });
+            }
+            asked.extend(batch);
+        }
+        assert_eq!((asked.len(), asked[0]), (32, some), "{strategy:?}");
+        assert!(asked.iter().all(|&index| holds(index)), "{strategy:?}");
+        assert_eq!(asked.iter().collect::<HashSet<_>>().len(), 32, "{strategy:?} asks once");
+    }
+}
+
+#[test]
+fn too_many_combinations_are_refused() {
     let wider: Vec<Parameter> = (0..6).map(|i| range(&format!("p{i}"), 1, 4096, 1)).collect();
     let message = messages(&wider, &[]);
     assert!(message[0].contains("over 2^63 combinations"), "{message:?}");

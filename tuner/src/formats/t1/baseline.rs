@@ -1,9 +1,15 @@
 //! The default configuration.
 
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
 use super::report::Report;
 use super::translate::Tunable;
 use crate::kernel::Configuration;
 use crate::space::Space;
+
+/// Configurations that are looked at where there are too many to look at all.
+const DRAWS: usize = 100_000;
 
 /// Many files have a default that breaks their own conditions: the valid configuration that has most values
 /// in common with it takes its place, of several the one whose other values are nearest in their lists.
@@ -29,7 +35,14 @@ pub(super) fn valid_default(tunables: &mut [Tunable], space: &Space, report: &mu
         let apart = point.iter().zip(&points).map(|(a, b)| usize::from(*a).abs_diff(*b));
         apart.fold((0, 0), |(differ, places), apart| (differ + usize::from(apart > 0), places + apart))
     };
-    let nearest = space.configuration((0..space.len()).min_by_key(distance).unwrap_or(0));
+    let nearest = if space.is_listed() {
+        (0..space.len()).min_by_key(distance)
+    } else {
+        // One of many: nobody can look at all.
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        (0..DRAWS).map_while(|_| space.sample(&mut rng)).min_by_key(distance)
+    };
+    let Some(nearest) = nearest.map(|index| space.configuration(index)) else { return };
     for tunable in tunables {
         tunable.parameter.default = nearest.0.get(&tunable.parameter.name).cloned();
     }

@@ -130,7 +130,9 @@ impl Auto {
             }
         }
         for _ in 0..POOL {
-            pool.extend(self.untried.draw(&mut self.rng));
+            // Where one is hard to find, so are the others.
+            let Some(index) = self.untried.draw(&mut self.rng) else { break };
+            pool.insert(index);
         }
         pool.into_iter().collect()
     }
@@ -219,7 +221,7 @@ impl Search for Auto {
     }
 
     fn tell(&mut self, index: usize, observation: &Observation) {
-        if index >= self.untried.points().len() {
+        if !self.untried.points().contains(index) {
             return;
         }
         self.untried.take(index);
