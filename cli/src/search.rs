@@ -28,8 +28,8 @@ pub struct Search {
     /// Stop a task once it is so fast, in nanoseconds: one time for all shares, or one for each.
     #[arg(long, value_name = "NS,...", value_delimiter = ',')]
     target_ns: Vec<i64>,
-    /// With `--target-ns`: so many percent slower are fast enough.
-    #[arg(long, value_name = "PERCENT", requires = "target_ns")]
+    /// So many percent slower than the target, the job's or `--target-ns`, are fast enough.
+    #[arg(long, value_name = "PERCENT")]
     target_within: Option<u32>,
 }
 
@@ -37,7 +37,7 @@ impl Search {
     /// Changes a job's settings, which are checked afterwards, as if the job had said so.
     ///
     /// # Errors
-    /// [`CliError::Usage`] for an option that no strategy has.
+    /// [`CliError::Usage`] for an option that no strategy has, and where there is no target to be within.
     pub fn apply(&self, settings: &mut SearchSettings) -> Result<(), CliError> {
         if let Some(strategy) = self.strategy {
             if strategy != settings.strategy {
@@ -52,8 +52,17 @@ impl Search {
         settings.seed = self.seed.unwrap_or(settings.seed);
         settings.stop_after_stale = self.stop_after_stale.or(settings.stop_after_stale);
         if !self.target_ns.is_empty() {
-            let within_percent = self.target_within.unwrap_or_default();
+            let within_percent = settings.target.as_ref().map_or(0, |target| target.within_percent);
             settings.target = Some(Target { times_ns: self.target_ns.clone(), within_percent });
+        }
+        match (&mut settings.target, self.target_within) {
+            (Some(target), Some(within)) => target.within_percent = within,
+            (None, Some(within)) => {
+                let message =
+                    format!("--target-within {within}: the job has no target; give one with --target-ns");
+                return Err(CliError::Usage(message));
+            }
+            (_, None) => {}
         }
         Ok(())
     }
@@ -132,6 +141,10 @@ mod tests {
     fn a_target_is_one_time_or_one_for_each_share() {
         let target = applied("--target-ns 500,300 --target-within 5", annealing()).unwrap().target;
         assert_eq!(target, Some(Target { times_ns: vec![500, 300], within_percent: 5 }));
+        let own = SearchSettings { target, ..annealing() };
+        let within =
+            |arguments: &str| applied(arguments, own.clone()).unwrap().target.unwrap().within_percent;
+        assert_eq!((within("--target-ns 7"), within("--target-within 2")), (5, 2), "what is not given stays");
     }
 
     #[test]

@@ -11,6 +11,8 @@ use crate::{Neighbours, TuneJob, TuneJobSpec, bounds};
 
 /// Valid configurations of all tasks together: they are held in memory, 8 bytes each.
 const MAX_CONFIGURATIONS: usize = 20_000_000;
+/// Spaces of a job that are too large to be listed.
+const MAX_VAST: usize = 8;
 /// Winners that a job's status has room for: shares times neighbours times tasks.
 const MAX_RESULTS: usize = 2048;
 
@@ -26,6 +28,7 @@ pub fn validate(
     let mut found = Vec::new();
     let mut tasks = Vec::new();
     let mut configurations = 0;
+    let mut vast = 0;
     name(job, &mut found);
     conditions(&job.spec, &mut found);
     found.extend(job.spec.search.problems("spec.search", job.spec.shares.len()));
@@ -36,8 +39,20 @@ pub fn validate(
         for problem in 0..kernel.problems.len().max(1) {
             match Task::build(&path, kernel, problem, source.as_deref().unwrap_or_default()) {
                 Ok(task) => {
-                    configurations += if task.space.is_listed() { task.space.len() } else { 0 };
+                    if task.space.is_listed() {
+                        configurations += task.space.len();
+                    } else {
+                        vast += 1;
+                    }
                     tasks.push(task);
+                    if vast > MAX_VAST {
+                        let message = format!(
+                            "more than {MAX_VAST} of the job's spaces have too many configurations to be listed, and each \
+                             takes seconds to look through; make several jobs"
+                        );
+                        found.push(Violation::new(path, kernel.name.as_str(), message));
+                        return Err(found);
+                    }
                     if configurations > MAX_CONFIGURATIONS {
                         let message = format!(
                             "the job's spaces have more than {MAX_CONFIGURATIONS} configurations together; \

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use fractune_tuner::kernel::{Configuration, Value};
 use fractune_tuner::results::{Ended, JobResult, ShareResult, TaskResult};
-use fractune_tuner::space::count_in_words;
+use fractune_tuner::space::{MAX_CONFIGURATIONS, count_in_words};
 use fractune_tuner::trial::Trial;
 use maud::{Markup, html};
 
@@ -67,6 +67,9 @@ fn charts(job: &JobResult, task: &TaskResult, trials: &[Trial]) -> Result<Markup
 fn search_in_words(task: &TaskResult) -> String {
     let why = match task.ended {
         Ended::MaxTrials => "until the limit of trials",
+        Ended::SpaceExhausted if task.valid > MAX_CONFIGURATIONS as u64 => {
+            "after which no other one was found"
+        }
         Ended::SpaceExhausted => "which is every valid configuration",
         Ended::Stale => "until nothing better came for long enough",
         Ended::Target => "until every share had reached its target",

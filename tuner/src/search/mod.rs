@@ -30,7 +30,7 @@ pub use stale::Stale;
 /// A strategy at work on one space.
 pub trait Search: Send {
     /// Up to `n` configurations, by index into the space, that were neither asked nor told before. Fewer
-    /// when the space has no more. Results of earlier batches may still be unknown.
+    /// when the space has no more, or, where it is not listed, none are found. Results of earlier batches may still be unknown.
     fn ask(&mut self, n: usize) -> Vec<usize>;
 
     /// What became of one configuration. One that was not asked counts as tried, so a log can be replayed.

@@ -66,10 +66,11 @@ impl Untried {
         None
     }
 
-    /// Takes the next in a random order that covers all; none when all are tried.
+    /// Takes the next in a random order that covers all, or another one at random where they are not listed; none when all
+    /// are tried, or nothing else was found.
     pub(super) fn take_any(&mut self) -> Option<usize> {
         if let Rest::Drawn(rng) = &mut self.rest {
-            let draws = (0..REPEATS).map_while(|_| self.points.sample(rng.as_mut()));
+            let draws = (0..REPEATS + 2 * self.tried.len()).map_while(|_| self.points.sample(rng.as_mut()));
             return draws.into_iter().find(|&index| self.tried.insert(index));
         }
         loop {

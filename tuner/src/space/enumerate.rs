@@ -30,6 +30,16 @@ pub(super) enum Limit {
     Steps,
 }
 
+/// What to say where there are too many to list, and too few among all combinations to find by chance.
+pub(super) fn too_many(path: &str, raw: u64) -> Violation {
+    let message = format!(
+        "over {MAX_CONFIGURATIONS} of the {raw} combinations are valid, too many to list, and so few that random \
+         combinations are hardly ever valid; write equalities so that a parameter follows from others in the source, or \
+         shorten the lists of values"
+    );
+    Violation::new(field(path, "constraints"), "", message)
+}
+
 /// What to say where the search takes too long.
 pub(super) fn too_long(path: &str, raw: u64) -> Violation {
     let message = format!(
@@ -58,6 +68,10 @@ pub(super) fn enumerate(plan: &Plan, raw: u64, sizes: &[i64]) -> Result<Found, L
     let parts = if raw < SHARED_OUT { vec![Part::whole(levels, sizes)] } else { share_out(levels, sizes) };
     let walks: Vec<Result<Found, Limit>> =
         parts.into_par_iter().map(|part| Walk::new(levels, part, &counts).run()).collect();
+    // What one thread has found stays true, however long another has looked.
+    if walks.iter().any(|walk| matches!(walk, Err(Limit::Configurations))) {
+        return Err(Limit::Configurations);
+    }
     for walk in walks {
         let walk = walk?;
         found.undefined += walk.undefined;

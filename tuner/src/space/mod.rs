@@ -65,7 +65,8 @@ impl Space {
     ///
     /// # Errors
     /// Everything that is wrong with the parameters and constraints at once; or, where nothing is, that
-    /// no configuration is valid, or that finding them takes too long.
+    /// no configuration is valid, that finding them takes too long, or that there are too many to list and too few
+    /// to find by chance.
     pub fn build(
         path: &str,
         parameters: &[Parameter],
@@ -97,7 +98,10 @@ impl Space {
                 return Err(vec![diagnosis::empty(path, &compiled, &domains, raw, &sizes)]);
             }
             Ok(found) => (found.undefined, Members::Listed(found.ranks)),
-            Err(Limit::Configurations) => (0, Members::Vast(Vast::new(plan.levels, raw, &sizes))),
+            Err(Limit::Configurations) => match Vast::new(plan.levels, raw, &sizes) {
+                Some(vast) => (0, Members::Vast(vast)),
+                None => return Err(vec![enumerate::too_many(path, raw)]),
+            },
             Err(Limit::Steps) => return Err(vec![enumerate::too_long(path, raw)]),
         };
         Ok(Space { parameters: checked, domains, scope, sizes, raw, undefined, members })
@@ -117,6 +121,15 @@ impl Space {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The index of a valid configuration, always the same: the first one where they are listed.
+    #[must_use]
+    pub fn first(&self) -> usize {
+        match &self.members {
+            Members::Listed(_) => 0,
+            Members::Vast(vast) => vast.first() as usize,
+        }
     }
 
     /// Whether the valid configurations are listed, and indices count them from 0. Where there are over

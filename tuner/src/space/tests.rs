@@ -222,6 +222,14 @@ fn what_cannot_be_listed_is_drawn_and_walked_and_searched_by_every_strategy() {
 }
 
 #[test]
+fn too_many_to_list_and_too_few_to_find_are_refused() {
+    let wide: Vec<Parameter> = (0..5).map(|i| range(&format!("p{i}"), 1, 4096, 1)).collect();
+    // Pythagorean triples, times what is free.
+    let message = messages(&wide, &["p0 * p0 + p1 * p1 == p2 * p2"]);
+    assert!(message[0].contains("hardly ever valid"), "{message:?}");
+}
+
+#[test]
 fn too_many_combinations_are_refused() {
     let wider: Vec<Parameter> = (0..6).map(|i| range(&format!("p{i}"), 1, 4096, 1)).collect();
     let message = messages(&wider, &[]);

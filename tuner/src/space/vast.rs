@@ -1,13 +1,16 @@
 //! Spaces with more valid configurations than can be listed: each is looked at when it is met.
 
-use rand::{Rng, RngExt};
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use super::constraints::{Level, Verdict, check};
 use super::parameters::Domain;
 
 /// Partial configurations that a draw looks at before it begins anew, and draws that are begun.
 const PATIENCE: u32 = 10_000;
-const ATTEMPTS: u32 = 10;
+const ATTEMPTS: u32 = 3;
+/// Draws that must find something for a space to be searched in this way.
+const PROOF: usize = 32;
 
 /// The parameters in the order in which a draw takes them, with what is checked at each.
 #[derive(Debug)]
@@ -16,12 +19,25 @@ pub(super) struct Vast {
     raw: u64,
     /// Zeros for the parameters, then the sizes.
     blank: Vec<i64>,
+    /// A rank that is there.
+    first: u64,
 }
 
 impl Vast {
-    pub(super) fn new(levels: Vec<Level>, raw: u64, sizes: &[i64]) -> Self {
+    /// None where valid configurations are too hard to find by chance.
+    pub(super) fn new(levels: Vec<Level>, raw: u64, sizes: &[i64]) -> Option<Self> {
         let blank = levels.iter().map(|_| 0).chain(sizes.iter().copied()).collect();
-        Self { levels, raw, blank }
+        let mut vast = Self { levels, raw, blank, first: 0 };
+        // The seed is fixed: the same job is judged alike everywhere.
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let drawn: Option<Vec<u64>> = (0..PROOF).map(|_| vast.sample(&mut rng)).collect();
+        vast.first = drawn?.into_iter().min()?;
+        Some(vast)
+    }
+
+    /// A rank that is there, always the same.
+    pub(super) fn first(&self) -> u64 {
+        self.first
     }
 
     /// Whether the configuration of this rank is valid.

@@ -32,7 +32,7 @@ impl Checks<'_> {
         }
         if parameters.iter().all(|parameter| parameter.default.is_none()) {
             // Nobody asked for the first values: the first valid configuration is the default.
-            return (!space.is_empty()).then_some(0);
+            return Some(space.first());
         }
         self.refuse_default(space, &configuration);
         None

@@ -162,6 +162,17 @@ fn a_variable_of_the_source_is_an_input_of_a_cuda_kernel() {
 }
 
 #[test]
+fn where_nobody_sets_a_default_one_that_is_valid_is_taken_from_a_space_that_cannot_be_listed_too() {
+    let wide = "  - {name: p, range: {min: 1, max: 4096, step: 1}}\n  - {name: q, range: {min: 1, max: 4096, step: 1}}\n";
+    let task =
+        build(|spec| spec.replace("constraints: [", &format!("{wide}constraints: [\"p > 1\", "))).unwrap();
+    assert!(!task.space.is_listed() && task.space.contains(task.default));
+    let again =
+        build(|spec| spec.replace("constraints: [", &format!("{wide}constraints: [\"p > 1\", "))).unwrap();
+    assert_eq!(task.default, again.default);
+}
+
+#[test]
 fn a_default_must_be_valid() {
     assert_refused("[8, 1, 2, 4]", "[8, 1, 2, 4], default: 3", "k.parameters[0].default", "not among");
     let found = violation("[8, 1, 2, 4]", "[8, 1, 2, 4], default: 8");

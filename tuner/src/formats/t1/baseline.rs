@@ -9,7 +9,7 @@ use crate::kernel::Configuration;
 use crate::space::Space;
 
 /// Configurations that are looked at where there are too many to look at all.
-const DRAWS: usize = 100_000;
+const DRAWS: usize = 2_000;
 
 /// Many files have a default that breaks their own conditions: the valid configuration that has most values
 /// in common with it takes its place, of several the one whose other values are nearest in their lists.
@@ -46,8 +46,10 @@ pub(super) fn valid_default(tunables: &mut [Tunable], space: &Space, report: &mu
     for tunable in tunables {
         tunable.parameter.default = nearest.0.get(&tunable.parameter.name).cloned();
     }
+    let which =
+        if space.is_listed() { "the nearest valid configuration" } else { "the nearest of some valid ones" };
     let message = format!(
-        "is a default that breaks the conditions; the nearest valid configuration takes its place, so speedups are over another baseline than the file's: {nearest}"
+        "is a default that breaks the conditions; {which} takes its place, so speedups are over another baseline than the file's: {nearest}"
     );
     report.warn("ConfigurationSpace.TuningParameters", &written.to_string(), message);
 }

@@ -324,18 +324,25 @@ fn adjust_to_space(
         }
     };
     valid_default(tunables, &space, report);
-    max_trials(file, space.len(), report)
+    max_trials(file, space.is_listed().then(|| space.len()), report)
 }
 
-fn max_trials(file: &TuningFile, valid: usize, report: &mut Report) -> Option<u32> {
+/// `valid` is the number of valid configurations, where that is known.
+fn max_trials(file: &TuningFile, valid: Option<usize>, report: &mut Report) -> Option<u32> {
     const MOST: f64 = 10_000_000.0;
     let budgets = file.file.budget.as_ref().map_or(&[][..], OneOrMore::as_slice);
     let mut trials = None;
     for (i, budget) in budgets.iter().enumerate() {
-        let count = match budget.ty.as_str() {
-            "ConfigurationCount" => budget.budget_value,
-            "ConfigurationFraction" => budget.budget_value * valid as f64,
-            other => {
+        let count = match (budget.ty.as_str(), valid) {
+            ("ConfigurationCount", _) => budget.budget_value,
+            ("ConfigurationFraction", Some(valid)) => budget.budget_value * valid as f64,
+            ("ConfigurationFraction", None) => {
+                let message = "is not used: nobody knows how many valid configurations there are, but that they are too \
+                               many to list; write a ConfigurationCount, or spec.search.maxTrials";
+                report.warn(format!("Budget[{i}].Type"), "ConfigurationFraction", message);
+                continue;
+            }
+            (other, _) => {
                 let message = "is not used: a search is bounded by its trials (spec.search.maxTrials)";
                 report.warn(format!("Budget[{i}].Type"), other, message);
                 continue;

@@ -129,7 +129,9 @@ impl Auto {
                 pool.extend(self.untried.neighbours(index));
             }
         }
-        for _ in 0..POOL {
+        // Drawing from what is not listed takes its time.
+        let draws = if self.untried.points().is_listed() { POOL } else { POOL / 4 };
+        for _ in 0..draws {
             // Where one is hard to find, so are the others.
             let Some(index) = self.untried.draw(&mut self.rng) else { break };
             pool.insert(index);

@@ -165,20 +165,21 @@ fn find() -> Result<Found, NvrtcError> {
         };
         return open(&file).map_err(|reason| NvrtcError::Named { path: shown, reason });
     }
+    let mut broken = None;
     for name in NAMES {
         if let Ok(loaded) = open_one(Path::new(name)) {
             let folder = loaded_from(name);
             let library = name.to_string();
-            if let Some(folder) = &folder {
-                open_builtins(folder)
-                    .map_err(|reason| NvrtcError::Broken { library: library.clone(), reason })?;
+            match folder.as_deref().map_or(Ok(()), open_builtins) {
+                Ok(()) => return Ok(Found { loaded, library, folder }),
+                Err(reason) => {
+                    broken.get_or_insert(NvrtcError::Broken { library, reason });
+                }
             }
-            return Ok(Found { loaded, library, folder });
         }
     }
     let folders = folders();
     let files = folders.iter().flat_map(|folder| NAMES.map(|name| folder.join(name)));
-    let mut broken = None;
     for file in files.filter(|file| file.exists()) {
         match open(&file) {
             Ok(found) => return Ok(found),
