@@ -86,6 +86,7 @@ def build(path, name, lowest, files, config):
 def arguments(command):
     command.add_argument("--operator", type=pathlib.Path, metavar="PROGRAM", help="the built fractune-operator")
     command.add_argument("--agent", type=pathlib.Path, metavar="PROGRAM", help="the built fractune-agent")
+    command.add_argument("--nvrtc", type=pathlib.Path, metavar="DIR", help="the folder of libnvrtc.so, as scripts/nvrtc prints it: the agent's image for GPUs")
     command.add_argument("--out", type=pathlib.Path, required=True, metavar="DIR", help="for operator.tar and agent.tar")
     command.add_argument("--tag", default="test", help="of localhost/fractune/operator and /agent (default test)")
 
@@ -100,7 +101,19 @@ def make(chosen):
         if not program.is_file():
             raise Failed(f"--{which} {program}: no such file; `cargo build` makes it")
         inside = f"usr/bin/fractune-{which}"
+        files, lowest = {inside: program}, which
+        if which == "agent" and chosen.nvrtc:
+            files, lowest = {**files, **cuda(chosen.nvrtc)}, "agent-cuda"
         config = {"Entrypoint": [f"/{inside}"], "User": NONROOT, "Env": [PATH], "WorkingDir": "/"}
         path = chosen.out / f"{which}.tar"
-        build(path, f"localhost/fractune/{which}:{chosen.tag}", base(which), {inside: program}, config)
+        build(path, f"localhost/fractune/{which}:{chosen.tag}", base(lowest), files, config)
         print(path)
+
+
+def cuda(folder):
+    """NVRTC's files, by where they lie in an image."""
+    # Beside the library lies another build of it, as large, that nothing loads.
+    libraries = sorted(each for each in folder.glob("libnvrtc*.so.*") if ".alt." not in each.name)
+    if not libraries:
+        raise Failed(f"--nvrtc {folder}: no libnvrtc*.so.* there; scripts/nvrtc prints the folder of one")
+    return {f"usr/local/cuda/lib64/{each.name}": each for each in libraries}
