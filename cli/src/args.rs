@@ -132,15 +132,15 @@ pub struct Run {
     /// Tasks tuned at once, instead of the job's.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub parallelism: Option<u32>,
-    /// How configurations are chosen.
-    #[command(flatten)]
-    pub search: Search,
     /// Print the results as JSON instead of a table.
     #[arg(long)]
     pub json: bool,
     /// No progress on standard error.
     #[arg(long, short)]
     pub quiet: bool,
+    /// How configurations are chosen. Last, so that its heading is over nothing else.
+    #[command(flatten)]
+    pub search: Search,
 }
 
 /// Make a job of a tuning problem in the T1 format.
