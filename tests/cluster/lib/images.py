@@ -101,12 +101,12 @@ def make(chosen):
         if not program.is_file():
             raise Failed(f"--{which} {program}: no such file; `cargo build` makes it")
         inside = f"usr/bin/fractune-{which}"
-        files, lowest = {inside: program}, which
+        files = {inside: program}
         if which == "agent" and chosen.nvrtc:
-            files, lowest = {**files, **cuda(chosen.nvrtc)}, "agent-cuda"
+            files.update(cuda(chosen.nvrtc))
         config = {"Entrypoint": [f"/{inside}"], "User": NONROOT, "Env": [PATH], "WorkingDir": "/"}
         path = chosen.out / f"{which}.tar"
-        build(path, f"localhost/fractune/{which}:{chosen.tag}", base(lowest), files, config)
+        build(path, f"localhost/fractune/{which}:{chosen.tag}", base(which), files, config)
         print(path)
 
 
