@@ -23,6 +23,8 @@ const TUNE: &str = "tune";
 const REPORTER: &str = "reporter";
 /// How often is asked for new pods.
 const POLL: Duration = Duration::from_secs(2);
+/// How long a job may be over before kubelet has told that its last container had started.
+const TOLD_LATE: Duration = Duration::from_secs(10);
 
 /// Prints the logs of a job's pods.
 pub(crate) async fn logs(session: &Session, args: &Logs) -> Result<u8, CliError> {
@@ -41,7 +43,8 @@ pub(crate) async fn logs(session: &Session, args: &Logs) -> Result<u8, CliError>
         if several {
             print(&format!("==> {} <==\n", title(&pod)))?;
         }
-        if !has_started(&pod, container) {
+        // What kubelet last told of a container is up to seconds old, so it is asked for the log all the same.
+        if !is_scheduled(&pod) {
             print(&format!("(container {container} has not started: {})\n", phase(&pod)))?;
             continue;
         }
@@ -103,7 +106,11 @@ fn phase(pod: &Pod) -> String {
     pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_else(|| "Unknown".to_owned())
 }
 
-/// Whether a container of the pod has a log.
+fn is_scheduled(pod: &Pod) -> bool {
+    pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some())
+}
+
+/// Whether a container of the pod has a log, as far as kubelet told.
 fn has_started(pod: &Pod, container: &str) -> bool {
     let Some(status) = &pod.status else { return false };
     let all = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
@@ -133,7 +140,9 @@ async fn follow(session: &Session, args: &Logs) -> Result<u8, CliError> {
     let mut broken: BTreeMap<String, Instant> = BTreeMap::new();
     let mut poll = tokio::time::interval(POLL);
     let mut away = false;
-    let mut over = None;
+    // Since when the job is over, and how it stands.
+    let mut over: Option<(Instant, String)> = None;
+    let mut all_told = false;
     loop {
         tokio::select! {
             biased;
@@ -152,7 +161,8 @@ async fn follow(session: &Session, args: &Logs) -> Result<u8, CliError> {
                 }
             },
             _ = poll.tick() => {
-                if over.is_some() && open.is_empty() {
+                let told = |since: &Instant| all_told || since.elapsed() > TOLD_LATE;
+                if over.as_ref().is_some_and(|(since, _)| open.is_empty() && told(since)) {
                     break;
                 }
                 let (job, all) = match look(session, args).await {
@@ -190,11 +200,13 @@ async fn follow(session: &Session, args: &Logs) -> Result<u8, CliError> {
                     }
                 }
                 let state = job.status.as_ref().filter(|_| is_current(&job)).and_then(|status| status.state);
-                over = matches!(state, Some(State::Complete | State::Failed)).then(|| standing(&job));
+                let since = over.map_or_else(Instant::now, |(since, _)| since);
+                over = matches!(state, Some(State::Complete | State::Failed)).then(|| (since, standing(&job)));
+                all_told = all.iter().all(|pod| seen.contains(&pod.name_any()));
             }
         }
     }
-    if let Some(standing) = over {
+    if let Some((_, standing)) = over {
         print_error(&standing);
     }
     Ok(exit::DONE)

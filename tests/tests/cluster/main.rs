@@ -128,7 +128,8 @@ impl Shared {
             let result = (case.test)(&scope).await;
             tell(&format!("({:.0?})", started.elapsed()));
             if let Err(error) = &result {
-                tell(&format!("{}: {error:#}\n{}", case.name, scope.describe()));
+                // The reason last: where a log is cut, its end is kept.
+                tell(&format!("{}\n{}: {error:#}", scope.describe(), case.name));
             }
             scope.remove().await.context("removing the test's namespace")?;
             result

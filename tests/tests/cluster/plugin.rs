@@ -98,8 +98,9 @@ pub(crate) async fn a_job_is_watched_to_its_end_and_its_results_are_those_of_a_l
     for (words, expected) in
         [(&["logs", JOB][..], "trial"), (&["logs", JOB, "--reporter", "--task", "0"], "status")]
     {
-        let log = says(scope, 0, words)?;
-        ensure!(log.contains(expected), "{words:?}: {log}");
+        // Kubelet itself learns about a second late that a container has started.
+        let told = async || Ok(says(scope, 0, words)?.contains(expected).then_some(()));
+        until(&format!("{expected} in {words:?}"), 15, told).await?;
     }
     local_run_agrees(scope, &job, &printed)?;
     nothing_of_that_name(scope)
