@@ -47,6 +47,9 @@ for line in sys.stdin:
     reply = {"reply": "ok"}
     if kind == "init":
         reply = {"reply": "ready", "protocol": request["protocol"], "product": "played", "units": 1}
+    elif kind == "load":
+        of = {"blocks": 8 * trial + 8, "threads": 256, "blocksPerUnit": 2, "unitThreads": 2048, "registers": 32}
+        reply = {"reply": "loaded", "footprint": {**of, "sharedBytes": 0, "localBytes": 0}}
     elif kind == "verify" and (trial == 2 or trial == 4 and first("4")):
         reply = {"reply": "lost", "message": "an illegal memory access"}
     elif kind == "verify" and trial == 6 and first("6"):
@@ -90,4 +93,6 @@ fn only_what_loses_the_device_again_when_it_is_alone_is_blamed() {
     }
     let best = &result.tasks[0].shares[0].best;
     assert_eq!((best.trial, best.time_ns), (0, 1000));
+    let footprint = result.tasks[0].shares[0].footprint.unwrap();
+    assert_eq!((footprint.blocks, footprint.registers), (8, 32), "the winner's, as the worker said");
 }

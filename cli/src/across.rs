@@ -10,6 +10,15 @@ pub(crate) fn sentences(job: &JobResult, task: &TaskResult) -> Vec<String> {
     [knee(job, task), one_for_all(task)].into_iter().flatten().collect()
 }
 
+/// Why a share has another winner than the largest, one sentence for each share of which the device told enough.
+pub(crate) fn causes(job: &JobResult, task: &TaskResult) -> Vec<String> {
+    task.shares
+        .iter()
+        .filter_map(|share| task.cause(share.share, &job.device))
+        .map(|cause| cause.sentence)
+        .collect()
+}
+
 fn knee(job: &JobResult, task: &TaskResult) -> Option<String> {
     let percent = job.measure.knee_percent;
     let knee = task.knee(f64::from(percent))?;

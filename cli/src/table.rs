@@ -59,8 +59,11 @@ pub fn summary(job: &JobResult, width: Option<u16>) -> String {
 
 /// How much of the device is enough for each task, and what serves every share.
 fn push_across(text: &mut String, job: &JobResult) {
-    let told: Vec<(&TaskResult, Vec<String>)> =
-        job.tasks.iter().map(|task| (task, across::sentences(job, task))).collect();
+    let told: Vec<(&TaskResult, Vec<String>)> = job
+        .tasks
+        .iter()
+        .map(|task| (task, [across::sentences(job, task), across::causes(job, task)].concat()))
+        .collect();
     if told.iter().all(|(_, sentences)| sentences.is_empty()) {
         return;
     }

@@ -260,6 +260,11 @@ pub struct TunedResult {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16))]
     pub metrics: BTreeMap<String, String>,
+    /// Why it beats, here, the choice of the largest share (there: of the smallest), in a sentence. None where both chose
+    /// the same, on CPUs, and in a job of more than 512 results: its `TuneTask`s have them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 384))]
+    pub cause: Option<String>,
     /// Product name of the GPU or CPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]

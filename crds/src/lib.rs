@@ -22,8 +22,8 @@ pub use job::{
 };
 pub use load::{LoadError, Manifest, load, parse};
 pub use task::{
-    AcrossShares, BestAtShare, Gpu, Knee, OneForAll, TrialCounts, TuneTask, TuneTaskSpec, TuneTaskStatus,
-    UnitsAtShare,
+    AcrossShares, BestAtShare, Footprint, Gpu, Knee, OneForAll, TrialCounts, TuneTask, TuneTaskSpec,
+    TuneTaskStatus, UnitsAtShare,
 };
 pub use validate::validate;
 pub use yaml::MAX_BYTES;

@@ -183,9 +183,44 @@ pub struct BestAtShare {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16))]
     pub metrics: BTreeMap<String, String>,
+    /// What its launch asks of the GPU; none for CPUs, and before the quiet rounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub footprint: Option<Footprint>,
+    /// Why it beats, here, the choice of the largest share (there: of the smallest), in a sentence; none where both
+    /// chose the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 384))]
+    pub cause: Option<String>,
     /// Whether the time is from the quiet rounds at the end, and not from the search.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub quiet: bool,
+}
+
+/// What a launch asks of a GPU. Blocks over SMs times blocks per SM are its waves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Footprint {
+    /// Blocks of the launch.
+    #[schemars(range(min = 0))]
+    pub blocks: i64,
+    /// Threads of a block.
+    #[schemars(range(min = 0))]
+    pub threads: i64,
+    /// Blocks that one SM holds at once.
+    #[schemars(range(min = 0))]
+    pub blocks_per_unit: i64,
+    /// Threads that one SM holds at most.
+    #[schemars(range(min = 0))]
+    pub unit_threads: i64,
+    /// Registers of a thread.
+    #[schemars(range(min = 0))]
+    pub registers: i64,
+    /// Shared memory of a block in bytes, static and dynamic.
+    #[schemars(range(min = 0))]
+    pub shared_bytes: i64,
+    /// Local memory of a thread in bytes: arrays, and registers that found no room.
+    #[schemars(range(min = 0))]
+    pub local_bytes: i64,
 }
 
 /// What times at all shares say of a kernel and problem.

@@ -1,6 +1,7 @@
 //! What a run found: the contents of `results.json`, of reports, and the source of CR status.
 
 mod across;
+mod causes;
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ use crate::settings::{MeasureSettings, SearchSettings};
 use crate::trial::Outcome;
 
 pub use across::{Knee, OneForAll};
+pub use causes::{Cause, Footprint};
 
 /// Everything a job found. The contents of `results.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -148,6 +150,9 @@ pub struct ShareResult {
     /// The job's metrics of the best, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<String, f64>,
+    /// What the best asks of a GPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub footprint: Option<Footprint>,
 }
 
 /// A configuration and its time in quiet rounds.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use fractune_crds::{
-    AcrossShares, BestAtShare, Gpu, Knee, Neighbours, OneForAll, TuneTaskStatus, UnitsAtShare,
+    AcrossShares, BestAtShare, Footprint, Gpu, Knee, Neighbours, OneForAll, TuneTaskStatus, UnitsAtShare,
 };
-use fractune_tuner::results::{Device, JobResult, ShareResult, TaskResult};
+use fractune_tuner::results::{self, Device, JobResult, ShareResult, TaskResult};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::checkpoint::Checkpoint;
@@ -16,6 +16,7 @@ use super::progress::{Progress, counts, shorten};
 const MAX_BEST: usize = 48;
 const MAX_NOTES: usize = 16;
 const MAX_NOTE: usize = 1024;
+const MAX_CAUSE: usize = 384;
 const MAX_ENTRIES: usize = 16;
 
 /// Everything that a status is made of.
@@ -96,6 +97,8 @@ fn best_so_far(progress: &Progress) -> Vec<BestAtShare> {
         default_ns: progress.default_ns(share).map(signed),
         full_choice_ns: None,
         metrics: BTreeMap::new(),
+        footprint: None,
+        cause: None,
         quiet: false,
     })
     .collect()
@@ -118,9 +121,32 @@ fn quiet_best(job: &JobResult, task: &TaskResult) -> Vec<BestAtShare> {
         default_ns: share.baseline.as_ref().map(|baseline| signed(baseline.time_ns)),
         full_choice_ns: full_choice(share).map(signed),
         metrics: metrics(&share.metrics),
+        footprint: share.footprint.map(footprint),
+        cause: task.cause(share.share, &job.device).map(|cause| cut(&cause.sentence, MAX_CAUSE)),
         quiet: true,
     });
     best.collect()
+}
+
+fn footprint(footprint: results::Footprint) -> Footprint {
+    let results::Footprint {
+        blocks,
+        threads,
+        blocks_per_unit,
+        unit_threads,
+        registers,
+        shared_bytes,
+        local_bytes,
+    } = footprint;
+    Footprint {
+        blocks: signed(blocks),
+        threads: threads.into(),
+        blocks_per_unit: blocks_per_unit.into(),
+        unit_threads: unit_threads.into(),
+        registers: registers.into(),
+        shared_bytes: shared_bytes.into(),
+        local_bytes: local_bytes.into(),
+    }
 }
 
 /// What is said of one share is nothing across shares.
@@ -212,7 +238,8 @@ mod tests {
         let share = |share: u8, best: u32, time_ns: u64, of_full: u64| {
             json!({"share": share, "best": timed(best, time_ns), "baseline": timed(0, 900), "finalists": [],
                 "served": [{"tunedAt": 50, "timeNs": time_ns}, {"tunedAt": 100, "timeNs": of_full}],
-                "metrics": {"gflops": 1.234_567_89}})
+                "metrics": {"gflops": 1.234_567_89}, "footprint": {"blocks": 64 * u32::from(share) / 50,
+                    "threads": 256, "blocksPerUnit": 2, "unitThreads": 2048, "registers": 96, "sharedBytes": 0, "localBytes": 0}})
         };
         serde_json::from_value(json!({
             "version": 1, "job": "j", "shares": [50, 100], "search": {}, "measure": {},
@@ -280,6 +307,9 @@ mod tests {
         assert_eq!((half.default_ns, half.full_choice_ns), (Some(900), Some(880)));
         assert_eq!(half.noise_percent.as_deref(), Some("0.83"));
         assert_eq!(half.metrics["gflops"], "1.23457");
+        assert_eq!(half.footprint.map(|footprint| (footprint.blocks, footprint.registers)), Some((64, 96)));
+        let cause = half.cause.as_deref().unwrap();
+        assert!(cause.starts_with("at 50 % (66 SMs) the choice of 100 % takes 10.0 % longer: "), "{cause}");
         assert_eq!((complete.trials.total, complete.size_macros["M"]), (4, 64));
         let across = complete.across.unwrap();
         assert_eq!(across.knee, Some(Knee { share: 100, slowdown: "1.00".into() }));

@@ -8,7 +8,7 @@ use fractune_tuner::kernel::Configuration;
 use fractune_tuner::measure::{
     Finals, FinalsPolicy, Quiet, QuietSamples, cross_plan, median, share_results, winners,
 };
-use fractune_tuner::results::ShareResult;
+use fractune_tuner::results::{Footprint, ShareResult};
 use fractune_tuner::trial::{Outcome, Trial};
 
 use super::TaskRun;
@@ -26,6 +26,15 @@ const CONFIRMATIONS: RangeInclusive<usize> = 4..=8;
 /// The first of them measure the other shares' winners, too: what the share matrix says of those is less at stake.
 const WITH_GUESTS: usize = 2;
 
+/// What rounds tell of trials beside their times.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Trials that answered wrongly, at whatever share.
+    condemned: BTreeSet<u32>,
+    /// What trials ask of the device, which is the same at every share.
+    footprints: BTreeMap<u32, Footprint>,
+}
+
 /// Measures the finalists of every share and builds the share matrix. Empty if no trial is `Ok`.
 pub(super) async fn finals(
     run: &TaskRun<'_>,
@@ -42,22 +51,22 @@ pub(super) async fn finals(
     for number in entrants(&finalists, trials, default) {
         prepared.extend(prepare(run, trials, number).await?);
     }
-    let mut condemned = BTreeSet::new();
+    let mut seen = Seen::default();
     let mut quiet = QuietSamples::new();
     for runner in &mut *runners {
         let guests = finalists.iter().filter(|(share, _)| **share != runner.share);
         let guests = guests.flat_map(|(_, trials)| trials.iter().take(GUESTS));
         let asked: Vec<u32> = guests.copied().chain([default]).collect();
         let own = finalists.get(&runner.share).into_iter().flatten().copied().collect();
-        let samples = rounds(run, runner, &prepared, own, asked, &mut condemned).await?;
+        let samples = rounds(run, runner, &prepared, own, asked, &mut seen).await?;
         quiet.insert(runner.share, samples);
     }
     // A share's winner may be none of the guests elsewhere, and a late guest may win: until nothing is missing.
     loop {
         // A wrong answer at any share condemns a trial everywhere.
-        let judged = quiet.values_mut().flatten().filter(|(trial, _)| condemned.contains(trial));
+        let judged = quiet.values_mut().flatten().filter(|(trial, _)| seen.condemned.contains(trial));
         judged.for_each(|(_, samples)| samples.clear());
-        prepared.retain(|prepared| !condemned.contains(&prepared.trial));
+        prepared.retain(|prepared| !seen.condemned.contains(&prepared.trial));
         let winners = winners(&quiet);
         let missing = cross_plan(&winners, default, &quiet);
         if missing.is_empty() {
@@ -67,7 +76,7 @@ pub(super) async fn finals(
             let Some(entries) = missing.get(&runner.share) else { continue };
             // Beside this share's winner, so that the two are comparable.
             let asked = entries.iter().chain(winners.get(&runner.share)).copied().collect();
-            let samples = rounds(run, runner, &prepared, BTreeSet::new(), asked, &mut condemned).await?;
+            let samples = rounds(run, runner, &prepared, BTreeSet::new(), asked, &mut seen).await?;
             let known = quiet.entry(runner.share).or_default();
             // An entry that failed is known to have failed, and not asked for again.
             for &entry in entries {
@@ -78,16 +87,16 @@ pub(super) async fn finals(
     }
     let mut winners = winners(&quiet);
     if run.backend.confirms() {
-        let confirmed = confirm(run, runners, &prepared, &winners, default, &mut condemned).await?;
+        let confirmed = confirm(run, runners, &prepared, &winners, default, &mut seen).await?;
         // A share where nothing could be confirmed keeps what the rounds gave.
         winners.extend(fractune_tuner::measure::winners(&confirmed));
         for (share, samples) in confirmed {
             quiet.entry(share).or_default().extend(samples);
         }
         for samples in quiet.values_mut() {
-            samples.retain(|trial, _| !condemned.contains(trial));
+            samples.retain(|trial, _| !seen.condemned.contains(trial));
         }
-        winners.retain(|_, trial| !condemned.contains(trial));
+        winners.retain(|_, trial| !seen.condemned.contains(trial));
     }
     let configurations: BTreeMap<u32, Configuration> =
         prepared.iter().map(|prepared| (prepared.trial, prepared.configuration.clone())).collect();
@@ -103,6 +112,7 @@ pub(super) async fn finals(
         if let Some(index) = run.task.space.index_of(&result.best.configuration) {
             result.metrics = run.task.metrics(index, result.best.time_ns);
         }
+        result.footprint = seen.footprints.get(&result.best.trial).copied();
     }
     Ok(results)
 }
@@ -116,7 +126,7 @@ async fn confirm(
     prepared: &[Prepared],
     winners: &BTreeMap<u8, u32>,
     default: u32,
-    condemned: &mut BTreeSet<u32>,
+    seen: &mut Seen,
 ) -> Result<QuietSamples, RunError> {
     let entries: BTreeSet<u32> = winners.values().copied().chain([default]).collect();
     let mut confirmed = QuietSamples::new();
@@ -128,7 +138,7 @@ async fn confirm(
         for round in 1..=*CONFIRMATIONS.end() {
             let own = |entry: &&u32| **entry == default || winners.get(&runner.share) == Some(*entry);
             let asked = entries.iter().filter(|entry| round <= WITH_GUESTS || own(entry)).copied().collect();
-            let samples = rounds(run, runner, prepared, BTreeSet::new(), asked, condemned).await?;
+            let samples = rounds(run, runner, prepared, BTreeSet::new(), asked, seen).await?;
             let known: &mut BTreeMap<u32, Vec<u64>> = confirmed.entry(runner.share).or_default();
             let winner = winners.get(&runner.share).and_then(|winner| samples.get(winner));
             medians.extend(winner.and_then(|samples| median(samples)));
@@ -142,7 +152,7 @@ async fn confirm(
         }
     }
     for known in confirmed.values_mut() {
-        known.retain(|trial, _| !condemned.contains(trial));
+        known.retain(|trial, _| !seen.condemned.contains(trial));
     }
     Ok(confirmed)
 }
@@ -196,7 +206,7 @@ async fn rounds(
     prepared: &[Prepared],
     contenders: BTreeSet<u32>,
     asked: Vec<u32>,
-    condemned: &mut BTreeSet<u32>,
+    seen: &mut Seen,
 ) -> Result<BTreeMap<u32, Vec<u64>>, RunError> {
     let entries: BTreeSet<u32> = contenders.into_iter().chain(asked.iter().copied()).collect();
     let entries: Vec<u32> = entries.into_iter().filter(|e| prepared.iter().any(|p| p.trial == *e)).collect();
@@ -216,9 +226,12 @@ async fn rounds(
             finals.fail(turn.trial);
             continue;
         };
-        let opened = if loaded.contains(&turn.trial) { Ok(()) } else { runner.open(entry, limit).await };
+        let opened = if loaded.contains(&turn.trial) { Ok(None) } else { runner.open(entry, limit).await };
         let times = match opened {
-            Ok(()) => runner.run(entry, turn.runs, limit).await,
+            Ok(footprint) => {
+                seen.footprints.extend(footprint.map(|footprint| (turn.trial, footprint)));
+                runner.run(entry, turn.runs, limit).await
+            }
             Err(failure) => Err(failure),
         };
         match times {
@@ -233,7 +246,7 @@ async fn rounds(
                     loaded.clear();
                 }
                 if measured.outcome == Outcome::WrongAnswer {
-                    condemned.insert(turn.trial);
+                    seen.condemned.insert(turn.trial);
                 }
                 // A worker may die through no fault of this entry, but not twice: it has its turn again.
                 if !measured.device_error || !excused.insert(turn.trial) {

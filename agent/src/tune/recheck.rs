@@ -116,15 +116,15 @@ async fn once(runner: &mut Runner<'_>, plan: &Plan, winner: &Prepared, task: &Ta
     let limit = runner.limit(None);
     let policy = FinalsPolicy::new(f64::from(plan.measure.max_noise_percent), BUDGET_NS);
     let mut finals = Finals::new(vec![winner.trial], &[], policy);
-    let mut opened = runner.open(winner, limit).await;
-    while opened.is_ok()
+    let mut went = runner.open(winner, limit).await.map(drop);
+    while went.is_ok()
         && let Some(turn) = finals.next()
     {
-        opened = runner.run(winner, turn.runs, limit).await.map(|times| {
+        went = runner.run(winner, turn.runs, limit).await.map(|times| {
             finals.record(turn.trial, &times.times_ns, times.launches);
         });
     }
-    if let Err(trouble) = opened {
+    if let Err(trouble) = went {
         let measured = runner.judge(trouble, winner, limit).await?;
         let message = measured.message.unwrap_or_default();
         return Err(RunError::Spec(format!(

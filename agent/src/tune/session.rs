@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use fractune_tuner::measure::{Race, RacePolicy, Step, Verdict};
+use fractune_tuner::results::Footprint;
 use fractune_tuner::trial::Outcome;
 
 use super::backend::{Backend, Prepared};
@@ -121,11 +122,11 @@ impl<'a> Runner<'a> {
         };
         let mut race = Race::new(policy, best_ns);
         let result = match (self.open(prepared, limit).await, self.backend) {
-            (Ok(()), Backend::Replay(recording)) => {
+            (Ok(_), Backend::Replay(recording)) => {
                 race.record(recording.at(self.share, &prepared.configuration).1, 1);
                 Ok(())
             }
-            (Ok(()), Backend::Cpu(_) | Backend::Cuda(_)) => {
+            (Ok(_), Backend::Cpu(_) | Backend::Cuda(_)) => {
                 self.race(&mut race, prepared, limit, started).await
             }
             (Err(failure), _) => Err(failure),
@@ -171,18 +172,23 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    /// Loads and verifies a trial.
-    pub(super) async fn open(&mut self, prepared: &Prepared, limit: Duration) -> Result<(), Trouble> {
+    /// Loads and verifies a trial; returns what it asks of the device, where that says so.
+    pub(super) async fn open(
+        &mut self,
+        prepared: &Prepared,
+        limit: Duration,
+    ) -> Result<Option<Footprint>, Trouble> {
         if let Backend::Replay(recording) = self.backend {
-            return Ok(replay_outcome(recording, self.share, prepared)?);
+            replay_outcome(recording, self.share, prepared)?;
+            return Ok(None);
         }
         let verify = !self.task.kernel.verify.none;
-        let Some(worker) = self.worker().await? else { return Ok(()) };
-        worker.load(prepared.trial, &prepared.load, ANSWER).await?;
+        let Some(worker) = self.worker().await? else { return Ok(None) };
+        let footprint = worker.load(prepared.trial, &prepared.load, ANSWER).await?;
         if verify {
             worker.verify(prepared.trial, limit).await?;
         }
-        Ok(())
+        Ok(footprint)
     }
 
     /// Runs a loaded trial.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use fractune_tuner::results::Footprint;
 use fractune_tuner::trial::Outcome;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -181,12 +182,20 @@ impl Worker {
         self.done(&Request::Reference, limit).await
     }
 
-    /// Loads a candidate as number `id`.
+    /// Loads a candidate as number `id`, and returns what its launch asks of the device where that says so.
     ///
     /// # Errors
     /// [`Failure`] when it cannot be loaded.
-    pub async fn load(&mut self, id: u32, load: &Load, limit: Duration) -> Result<(), Failure> {
-        self.done(&Request::Load { id, load: load.clone() }, limit).await
+    pub async fn load(
+        &mut self,
+        id: u32,
+        load: &Load,
+        limit: Duration,
+    ) -> Result<Option<Footprint>, Failure> {
+        match self.ask(&Request::Load { id, load: load.clone() }, limit).await? {
+            Reply::Loaded { footprint } => Ok(footprint),
+            other => Err(self.out_of_protocol(&other).await),
+        }
     }
 
     /// Runs candidate `id` once and compares its outputs with the reference's.
@@ -301,6 +310,7 @@ impl Worker {
         let kind = match reply {
             Reply::Ready(_) => "ready",
             Reply::Ok => "ok",
+            Reply::Loaded { .. } => "loaded",
             Reply::Times(_) => "times of another number of runs",
             Reply::Failed { .. } => "failed",
             Reply::Fatal { .. } => "fatal",

@@ -1,5 +1,7 @@
 //! What a worker runs candidates on, and how it is set up.
 
+use fractune_tuner::results::Footprint;
+
 use super::confine::{self, Readable};
 use super::limits;
 use super::protocol::{Init, Load, Ready, Reply, Times, VERSION};
@@ -58,10 +60,10 @@ impl Device {
         }
     }
 
-    pub(super) fn load(&mut self, id: u32, load: &Load) -> Result<(), Fault> {
+    pub(super) fn load(&mut self, id: u32, load: &Load) -> Result<Option<Footprint>, Fault> {
         match self {
-            Self::Cpu(device) => device.load(id, load),
-            Self::Cuda(device) => device.load(id, load),
+            Self::Cpu(device) => device.load(id, load).map(|()| None),
+            Self::Cuda(device) => device.load(id, load).map(Some),
             Self::Opened => Err(only_opened()),
         }
     }

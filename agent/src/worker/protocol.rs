@@ -5,12 +5,13 @@
 use std::path::PathBuf;
 
 use fractune_tuner::kernel::{ElementType, Init as Contents};
+use fractune_tuner::results::Footprint;
 use fractune_tuner::settings::CacheState;
 use fractune_tuner::trial::Outcome;
 use serde::{Deserialize, Serialize};
 
 /// Version of the protocol. Parent and worker must agree on it exactly.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Longest line that either side accepts, in bytes.
 pub const MAX_LINE: usize = 64 << 20;
@@ -26,7 +27,7 @@ pub enum Request {
     Init(Box<Init>),
     /// Run the reference and keep its outputs, unless that is done already.
     Reference,
-    /// Load a candidate under a number of the parent's choice.
+    /// Load a candidate under a number of the parent's choice. Answered by [`Reply::Loaded`].
     Load {
         /// Number of the candidate, not in use by another loaded one.
         id: u32,
@@ -190,6 +191,12 @@ pub enum Reply {
     Ready(Ready),
     /// Done.
     Ok,
+    /// The candidate is loaded.
+    Loaded {
+        /// What its launch asks of the device; null where the device does not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        footprint: Option<Footprint>,
+    },
     /// The runs were made.
     Times(Times),
     /// The candidate failed; the worker lives on.

@@ -84,7 +84,9 @@ fn check_version(init: &Init) -> Result<(), Fault> {
 fn answer(device: &mut Device, request: Request) -> Result<Reply, Fault> {
     match request {
         Request::Reference => device.run_reference()?,
-        Request::Load { id, load } => device.load(id, &load)?,
+        Request::Load { id, load } => {
+            return device.load(id, &load).map(|footprint| Reply::Loaded { footprint });
+        }
         Request::Verify { id } => device.verify(id)?,
         Request::Run { id, runs } => return device.run(id, runs),
         Request::Unload { id } => device.unload(id)?,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fractune_tuner::kernel::{Configuration, Value};
-use fractune_tuner::results::{Device, Ended, JobResult, Served, ShareResult, TaskResult, Timed};
+use fractune_tuner::results::{Device, Ended, Footprint, JobResult, Served, ShareResult, TaskResult, Timed};
 use fractune_tuner::settings::{MeasureSettings, SearchSettings};
 use fractune_tuner::trial::{Measurement, Outcome, Trial};
 
@@ -120,6 +120,22 @@ fn trials(seed: u64, scale: f64, count: u32) -> Vec<Trial> {
     trials
 }
 
+/// Of a launch that has a block for each square of `block_m` in a matrix.
+fn footprint(configuration: &Configuration) -> Option<Footprint> {
+    let Some(Value::Int(block_m)) = configuration.0.get("block_m") else { return None };
+    let side = u64::try_from(1024 / block_m).ok()?;
+    let small = *block_m <= 32;
+    Some(Footprint {
+        blocks: side * side,
+        threads: if small { 64 } else { 256 },
+        blocks_per_unit: if small { 16 } else { 2 },
+        unit_threads: 2048,
+        registers: if small { 40 } else { 128 },
+        shared_bytes: u32::try_from(block_m * 256).ok()?,
+        local_bytes: 0,
+    })
+}
+
 fn task((kernel, problem, weight): (&str, &str, i64), trials: &[Trial]) -> TaskResult {
     let mut outcomes = BTreeMap::new();
     for trial in trials {
@@ -146,6 +162,7 @@ fn task((kernel, problem, weight): (&str, &str, i64), trials: &[Trial]) -> TaskR
             .collect(),
         finalists: vec![timed(best, share)],
         metrics: BTreeMap::from([("gflops".to_owned(), 2.1e9 / best.time_ns(share).unwrap_or(1) as f64)]),
+        footprint: footprint(&best.configuration),
     });
     TaskResult {
         kernel: kernel.to_owned(),

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use fractune_crds::{BestAtShare, Neighbours, State, TrialCounts, TuneJob, TuneTask, names};
 use fractune_tuner::kernel::Language;
 use fractune_tuner::results::{
-    Device, Ended, FirstFailure, Gpu, JobResult, Served, ShareResult, TaskResult, Timed,
+    Device, Ended, FirstFailure, Footprint, Gpu, JobResult, Served, ShareResult, TaskResult, Timed,
 };
 use fractune_tuner::task::Task;
 use fractune_tuner::trial::{Outcome, Trial};
@@ -203,7 +203,31 @@ fn share_result(best: &BestAtShare, planned: &Task, full: Option<u8>) -> ShareRe
         best: winner,
         served,
         metrics: best.metrics.iter().filter_map(|(name, v)| Some((name.clone(), v.parse().ok()?))).collect(),
+        footprint: best.footprint.and_then(footprint),
     }
+}
+
+/// None where a number is none that a device could have said.
+fn footprint(footprint: fractune_crds::Footprint) -> Option<Footprint> {
+    let fractune_crds::Footprint {
+        blocks,
+        threads,
+        blocks_per_unit,
+        unit_threads,
+        registers,
+        shared_bytes,
+        local_bytes,
+    } = footprint;
+    let of = |number: i64| u32::try_from(number).ok();
+    Some(Footprint {
+        blocks: u64::try_from(blocks).ok()?,
+        threads: of(threads)?,
+        blocks_per_unit: of(blocks_per_unit)?,
+        unit_threads: of(unit_threads)?,
+        registers: of(registers)?,
+        shared_bytes: of(shared_bytes)?,
+        local_bytes: of(local_bytes)?,
+    })
 }
 
 /// Why the search ended, as far as numbers tell.

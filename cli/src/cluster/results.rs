@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 use comfy_table::{Cell, CellAlignment};
 use fractune_agent::tune::exit;
 use fractune_crds::conditions::{FAILED, STALLED, SUSPENDED};
-use fractune_crds::{JobTotal, Neighbours, State, TuneJob, TuneJobStatus, TunedResult, names};
+use fractune_crds::{
+    AcrossSharesOf, JobTotal, Neighbours, State, TuneJob, TuneJobStatus, TunedResult, names,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 
@@ -140,7 +142,39 @@ pub(crate) fn table(job: &TuneJob, width: Option<u16>) -> String {
         text.push_str("\nTotals by weight\n");
         push_table(&mut text, totals(&status), width);
     }
+    let told = across(&status);
+    if !told.is_empty() {
+        text.push_str("\nAcross shares\n");
+    }
+    for sentence in told {
+        for (at, line) in
+            wrap(&sentence, usize::from(width.unwrap_or(WIDTH)).saturating_sub(4)).iter().enumerate()
+        {
+            let _ = writeln!(text, "{}{line}", if at == 0 { "  " } else { "    " });
+        }
+    }
     text
+}
+
+/// What the status says across shares, in sentences: what is enough, what serves all, and why winners differ.
+fn across(status: &TuneJobStatus) -> Vec<String> {
+    let mut told = Vec::new();
+    for AcrossSharesOf { kernel, problem, knee, one_for_all } in &status.across {
+        let of = format!("{kernel} / {problem}");
+        told.extend(knee.iter().map(|knee| {
+            format!("{of}: {} % is enough: {}x the time of the largest share", knee.share, knee.slowdown)
+        }));
+        told.extend(one_for_all.iter().map(|choice| {
+            format!(
+                "{of}: one for all shares: {} ({}x the best time at {} %, where it loses most)",
+                choice.configuration, choice.worst_slowdown, choice.worst_share
+            )
+        }));
+        let here =
+            status.results.iter().filter(|result| (&result.kernel, &result.problem) == (kernel, problem));
+        told.extend(here.filter_map(|result| Some(format!("{of}: {}", result.cause.as_ref()?))));
+    }
+    told.iter().map(|sentence| one_line(sentence)).collect()
 }
 
 /// Where a configuration is served: `50 %`, `50 % Compute`.
@@ -248,13 +282,16 @@ mod tests {
             }
             json!({"kernel": "matmul", "problem": problem, "share": share, "neighbours": "Quiet",
                 "configuration": configuration, "timeNs": 3_570_000, "speedupOverDefault": "2.31",
-                "speedupOverFullGpuChoice": "1.05", "metrics": {"gflops": "12.5"}})
+                "speedupOverFullGpuChoice": "1.05", "metrics": {"gflops": "12.5"},
+                "cause": format!("at {share} % (32 SMs) the choice of 100 % takes 5.0 % longer: its 16 blocks leave 16 SMs idle, this one's 64 use all of them")})
         };
         json!({
             "observedGeneration": 1, "state": state, "trials": 80,
             "startTime": "2026-11-22T10:00:00Z", "completionTime": "2026-11-22T10:01:50Z",
             "tasks": {"total": 2, "succeeded": 2, "summary": "2/2"},
             "results": [result("small", 50, false), result("small", 100, false), result("large", 50, true)],
+            "across": [{"kernel": "matmul", "problem": "large", "knee": {"share": 50, "slowdown": "1.04"},
+                "oneForAll": {"trial": 3, "configuration": {"BLOCK": 32}, "worstShare": 50, "worstSlowdown": "1.08"}}],
             "totals": [{"share": 50, "neighbours": "Quiet", "defaultNs": 8_000_000, "bestNs": 4_000_000, "speedup": "2.00"}],
         })
     }
@@ -263,8 +300,18 @@ mod tests {
     fn the_table_fits_a_terminal_and_shows_every_value() {
         let text = table(&job_with(status("Complete")), Some(100));
         assert!(text.starts_with("demo is Complete: 2 of 2 tasks done, 80 trials in 110 s\n"), "{text}");
-        for expected in ["3.57 ms", "2.31x", "1.05x", "BLOCK=64 LANES=4", "parameter_11=11", "Totals", "12.5"]
-        {
+        for expected in [
+            "3.57 ms",
+            "2.31x",
+            "1.05x",
+            "BLOCK=64 LANES=4",
+            "parameter_11=11",
+            "Totals",
+            "12.5",
+            "50 % is enough: 1.04x",
+            "BLOCK=32 (1.08x the best time at 50 %",
+            "SMs idle, this one's 64",
+        ] {
             assert!(text.contains(expected), "{expected} is not in\n{text}");
         }
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");

@@ -9,6 +9,7 @@ mod curve;
 mod distribution;
 mod effects;
 mod failures;
+mod fill;
 mod progress;
 #[cfg(test)]
 #[path = "../../examples/synthetic/mod.rs"]
@@ -129,6 +130,11 @@ fn contents(job: &JobResult) -> Markup {
             }
         }
     }
+}
+
+fn capitalised(sentence: &str) -> String {
+    let mut letters = sentence.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// A share in words, with a space that does not break.

@@ -9,7 +9,9 @@ use fractune_tuner::space::{MAX_CONFIGURATIONS, count_in_words};
 use fractune_tuner::trial::Trial;
 use maud::{Markup, html};
 
-use super::{ReportError, count, curve, distribution, effects, failures, progress, share_label, svg};
+use super::{
+    ReportError, capitalised, count, curve, distribution, effects, failures, fill, progress, share_label, svg,
+};
 use crate::across;
 use crate::table::{duration, loss, losses, noise, three_digits, times, within_noise};
 
@@ -31,6 +33,7 @@ pub(super) fn section(
             } @else {
                 (summary(job, task))
                 (winners(task))
+                @if let Some(fill) = fill::section(job, task) { (fill) }
                 @if job.shares.len() > 1 { (matrix(job, task)) }
                 @if let Some(curve) = curve::figure(task)? {
                     h3 { "Across shares" }
@@ -42,11 +45,6 @@ pub(super) fn section(
             (failures::section(task, trials))
         }
     })
-}
-
-fn capitalised(sentence: &str) -> String {
-    let mut letters = sentence.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 fn charts(job: &JobResult, task: &TaskResult, trials: &[Trial]) -> Result<Markup, ReportError> {

@@ -8,6 +8,9 @@ use super::tasks;
 use crate::fetch::Observed;
 use crate::validate::TaskName;
 
+/// With more results the object would come near the API server's limit of its size, so they are without causes.
+const MAX_CAUSES: usize = 512;
+
 /// The winners of every task that is done: those of earlier trials, where a task was made to go on.
 pub(super) fn results(observed: &Observed) -> Vec<TunedResult> {
     let quiet = |task: &TuneTask| {
@@ -16,7 +19,13 @@ pub(super) fn results(observed: &Observed) -> Vec<TunedResult> {
         let best = status.best.into_iter().filter(|best| best.quiet);
         best.map(|best| result(task, best, product.clone())).collect::<Vec<_>>()
     };
-    observed.tasks.values().flat_map(|task| quiet(task)).collect()
+    let mut results: Vec<TunedResult> = observed.tasks.values().flat_map(|task| quiet(task)).collect();
+    if results.len() > MAX_CAUSES {
+        for result in &mut results {
+            result.cause = None;
+        }
+    }
+    results
 }
 
 /// What tasks that are done say across shares.
@@ -40,6 +49,7 @@ fn result(task: &TuneTask, best: BestAtShare, gpu: Option<String>) -> TunedResul
         configuration: best.configuration,
         time_ns: best.time_ns,
         metrics: best.metrics,
+        cause: best.cause,
         gpu,
     }
 }

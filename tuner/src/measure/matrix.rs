@@ -58,7 +58,7 @@ pub fn cross_plan(
         .collect()
 }
 
-/// One result per share, in the job's order, its metrics left empty. A share where no trial has samples
+/// One result per share, in the job's order, its metrics and footprint left empty. A share where no trial has samples
 /// has none.
 #[must_use]
 pub fn share_results(quiet: &Quiet) -> Vec<ShareResult> {
@@ -92,6 +92,7 @@ fn share_result(quiet: &Quiet, share: u8) -> Option<ShareResult> {
         served,
         finalists,
         metrics: BTreeMap::new(),
+        footprint: None,
     })
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use fractune_tuner::results::Footprint;
 use fractune_tuner::trial::Outcome;
 
 use super::buffers::Buffer;
@@ -59,6 +60,7 @@ pub(super) struct Loaded {
     pub(super) launchable: Launchable,
     /// Whether its untimed run was made.
     pub(super) warm: bool,
+    pub(super) footprint: Footprint,
 }
 
 impl Device {
@@ -142,17 +144,18 @@ impl Device {
         Ok(())
     }
 
-    /// Loads a candidate as number `id`, if its launch is possible.
+    /// Loads a candidate as number `id`, if its launch is possible, and returns what that asks of the GPU.
     ///
     /// # Errors
     /// [`Fault::Candidate`] when it cannot be loaded or launched; [`Fault::Fatal`] when `id` is in use.
-    pub fn load(&mut self, id: u32, load: &Load) -> Result<(), Fault> {
+    pub fn load(&mut self, id: u32, load: &Load) -> Result<Footprint, Fault> {
         if self.candidates.contains_key(&id) {
             return Err(Fault::fatal(format!("candidate {id} is loaded already")));
         }
         let loaded = self.prepare(load)?;
+        let footprint = loaded.footprint;
         self.candidates.insert(id, loaded);
-        Ok(())
+        Ok(footprint)
     }
 
     /// Unloads candidate `id`.

@@ -323,6 +323,16 @@ impl Function {
         Ok(unsafe { result::function::set_function_attribute(self.handle, attribute, bytes) }?)
     }
 
+    /// Blocks of a launch that an SM holds at once.
+    pub(super) fn blocks_per_unit(&self, launch: &Launch) -> Result<u32> {
+        let threads = launch.block.iter().product::<u32>();
+        let (threads, shared) = (i32::try_from(threads).unwrap_or(i32::MAX), launch.shared_bytes as usize);
+        // SAFETY: as for `attribute`.
+        let blocks =
+            unsafe { result::occupancy::max_active_block_per_multiprocessor(self.handle, threads, shared) }?;
+        Ok(u32::try_from(blocks).unwrap_or(0))
+    }
+
     /// Size in bytes of each parameter.
     pub(super) fn parameters(&self) -> Result<Vec<usize>> {
         let (mut offset, mut size) = (0, 0);

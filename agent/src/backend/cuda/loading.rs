@@ -41,7 +41,9 @@ impl Device {
             function.allow_shared_memory(launch.shared_bytes).map_err(|error| self.blame(&error))?;
         }
         self.set_variables(&module, &load.variables)?;
-        Ok(Loaded { launchable: Launchable::new(function, launch, parameters), warm: false })
+        let held = function.blocks_per_unit(&launch).map_err(|error| self.blame(&error))?;
+        let footprint = self.limits.footprint(usage, &launch, held);
+        Ok(Loaded { launchable: Launchable::new(function, launch, parameters), warm: false, footprint })
     }
 
     /// Buffers' addresses and scalars' bytes, in the order of the arguments.
@@ -119,5 +121,6 @@ fn usage(function: &Function) -> Result<Usage, DriverError> {
         registers: function.attribute(Attribute::CU_FUNC_ATTRIBUTE_NUM_REGS)?,
         static_shared_bytes: function.attribute(Attribute::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES)?,
         max_threads: function.attribute(Attribute::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK)?,
+        local_bytes: function.attribute(Attribute::CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES)?,
     })
 }

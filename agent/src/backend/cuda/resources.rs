@@ -1,5 +1,7 @@
 //! What a launch needs against what the device has, said before anything is launched.
 
+use fractune_tuner::results::Footprint;
+
 use crate::worker::protocol::Launch;
 
 /// What one block may use, and how many of them there may be.
@@ -15,6 +17,23 @@ pub(super) struct Limits {
     pub(super) registers: u32,
     /// Most shared memory of a block in bytes, where a kernel asks for it.
     pub(super) shared_bytes: u32,
+    /// Most threads that an SM holds at once.
+    pub(super) unit_threads: u32,
+}
+
+impl Limits {
+    /// What a launch asks of this device, of whose SMs each holds so many of its blocks.
+    pub(super) fn footprint(&self, usage: Usage, launch: &Launch, blocks_per_unit: u32) -> Footprint {
+        Footprint {
+            blocks: launch.grid.iter().map(|&n| u64::from(n)).product(),
+            threads: launch.block.iter().product(),
+            blocks_per_unit,
+            unit_threads: self.unit_threads,
+            registers: usage.registers,
+            shared_bytes: usage.static_shared_bytes + launch.shared_bytes,
+            local_bytes: usage.local_bytes,
+        }
+    }
 }
 
 /// What the compiled kernel says of itself.
@@ -26,6 +45,8 @@ pub(super) struct Usage {
     pub(super) static_shared_bytes: u32,
     /// Most threads of a block that the registers, or `__launch_bounds__`, allow.
     pub(super) max_threads: u32,
+    /// Local memory of a thread in bytes.
+    pub(super) local_bytes: u32,
 }
 
 /// Why the launch is impossible, if it is: the resource, what is asked for, what there is.
@@ -74,8 +95,10 @@ mod tests {
         threads: 1024,
         registers: 65_536,
         shared_bytes: 232_448,
+        unit_threads: 2048,
     };
-    const USAGE: Usage = Usage { registers: 32, static_shared_bytes: 1024, max_threads: 1024 };
+    const USAGE: Usage =
+        Usage { registers: 32, static_shared_bytes: 1024, max_threads: 1024, local_bytes: 0 };
 
     fn refused(usage: Usage, grid: [u32; 3], block: [u32; 3], shared_bytes: u32) -> Option<String> {
         exceeded(&LIMITS, usage, &Launch { grid, block, shared_bytes })
@@ -84,6 +107,15 @@ mod tests {
     #[test]
     fn what_fits_is_let_through_to_the_last_byte_and_thread() {
         assert_eq!(refused(USAGE, [1 << 20, 65_535, 1], [1024, 1, 1], 232_448 - 1024), None);
+    }
+
+    #[test]
+    fn a_footprint_counts_all_blocks_and_all_shared_memory() {
+        let launch = Launch { grid: [65_536, 65_535, 2], block: [32, 8, 1], shared_bytes: 512 };
+        let footprint = LIMITS.footprint(USAGE, &launch, 8);
+        assert_eq!((footprint.blocks, footprint.threads), (65_536 * 65_535 * 2, 256));
+        assert_eq!((footprint.shared_bytes, footprint.registers), (1536, 32));
+        assert!((footprint.occupancy() - 1.0).abs() < 1e-9);
     }
 
     #[test]

@@ -166,6 +166,7 @@ mod tests {
             served: Vec::new(),
             finalists: Vec::new(),
             metrics: BTreeMap::from([("gflops".to_owned(), 2.5)]),
+            footprint: None,
         };
         let task = TaskResult {
             kernel: "sgemm".to_owned(),
