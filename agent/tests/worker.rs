@@ -407,8 +407,9 @@ async fn what_cannot_be_loaded_or_set_up_is_explained() {
     let error = worker.load(1, &load, LIMIT).await.unwrap_err();
     assert!(error.to_string().contains("/absent.so"), "{error}");
 
-    let error = start(&Init { protocol: 3, ..bench.init() }).await.unwrap_err().to_string();
-    assert!(error.contains("protocol 2, not 3"), "{error}");
+    let other = VERSION + 1;
+    let error = start(&Init { protocol: other, ..bench.init() }).await.unwrap_err().to_string();
+    assert!(error.contains(&format!("protocol {VERSION}, not {other}")), "{error}");
     let error = start(&Init { cpus: vec![999], ..bench.init() }).await.unwrap_err().to_string();
     assert!(error.contains("999"), "{error}");
     let mut huge = bench.init();
