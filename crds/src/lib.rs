@@ -17,7 +17,7 @@ mod yaml;
 
 pub use booleans::booleans_to_kubectl;
 pub use job::{
-    AcrossSharesOf, JobTotal, Neighbours, PodTemplate, State, TaskCounts, TuneJob, TuneJobSpec,
+    AcrossSharesOf, JobTotal, KernelCache, Neighbours, PodTemplate, State, TaskCounts, TuneJob, TuneJobSpec,
     TuneJobStatus, TunedResult,
 };
 pub use load::{LoadError, Manifest, load, parse};
