@@ -89,7 +89,7 @@ async fn a_kernel_becomes_a_cubin_once() {
 async fn what_one_run_compiled_another_one_takes_with_its_symbols() {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("cache");
-    let source = format!("#include <cuda_fp16.h>\nnamespace w {{ __constant__ float filter[9]; }}\n{KERNEL}");
+    let source = format!("namespace w {{ __constant__ float filter[9]; }}\n{KERNEL}");
     let macros = vec![("count".to_string(), "3".to_string())];
     let unit = Unit { entry: "add<float, count>", macros, ..unit(&source) };
     let variables = ["w::filter".to_string()];

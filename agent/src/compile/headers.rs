@@ -120,30 +120,54 @@ fn read(path: &Path) -> File {
 
 /// Every file that a text includes by its name; none if it includes something in another way.
 fn includes_of(text: &str) -> Option<Vec<Include>> {
-    // The assembler's own ways.
-    if text.contains(".incbin") || text.contains(".include") {
+    // The assembler's own ways, and other ways to write `#` and the end of a line.
+    if [".incbin", ".include", "??=", "??/"].iter().any(|way| text.contains(way)) {
         return None;
     }
     let mut found = Vec::new();
-    for line in text.lines() {
-        // `#`, or as those write it whose keyboards have none.
-        for (at, sign) in ["#", "%:", "??="].iter().flat_map(|sign| line.match_indices(sign)) {
-            let directive = line.get(at + sign.len()..).unwrap_or_default().trim_start();
-            if directive.starts_with("embed") || directive == "\\" || directive.starts_with("/*") {
-                return None;
-            }
-            let words = ["include_next", "include", "import"];
-            let Some(name) = words.iter().find_map(|word| directive.strip_prefix(word)) else { continue };
-            let name = name.trim_start();
-            let between = |open, close| name.strip_prefix(open)?.split_once(close).map(|(name, _)| name);
-            found.push(match (between('<', '>'), between('"', '"')) {
-                (Some(name), _) => Include { name: name.to_owned(), quoted: false },
-                (None, Some(name)) => Include { name: name.to_owned(), quoted: true },
-                (None, None) => return None,
-            });
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let mut line = line.trim().to_owned();
+        while line.ends_with('\\') {
+            line.pop();
+            line.push_str(lines.next().unwrap_or_default().trim_end());
+        }
+        if let Some(directive) = directive(&line) {
+            found.extend(included(directive).ok()?);
         }
     }
     Some(found)
+}
+
+/// What a line tells the preprocessor.
+fn directive(line: &str) -> Option<&str> {
+    let (before, directive) =
+        ["#", "%:"].iter().filter_map(|sign| line.split_once(sign)).min_by_key(|(b, _)| b.len())?;
+    let before = before.trim_end();
+    // Nothing may stand before it but the end of a comment.
+    (before.is_empty() || before.ends_with("*/")).then(|| directive.trim_start())
+}
+
+/// A directive includes what it does not name.
+struct Unnamed;
+
+/// What a directive includes, if anything.
+fn included(directive: &str) -> Result<Option<Include>, Unnamed> {
+    // A comment may stand before the word; `embed` includes what is no source.
+    if directive.starts_with("/*") || directive.starts_with("embed") {
+        return Err(Unnamed);
+    }
+    let word: String = directive.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    if !["include", "include_next", "import"].contains(&word.as_str()) {
+        return Ok(None);
+    }
+    let name = directive.get(word.len()..).unwrap_or_default().trim_start();
+    let between = |open, close| name.strip_prefix(open)?.split_once(close).map(|(name, _)| name.to_owned());
+    match (between('<', '>'), between('"', '"')) {
+        (Some(name), _) => Ok(Some(Include { name, quoted: false })),
+        (None, Some(name)) => Ok(Some(Include { name, quoted: true })),
+        (None, None) => Err(Unnamed),
+    }
 }
 
 /// Whether an option makes a compiler read or write a file that the option itself names, which no key can have in it.
@@ -197,7 +221,7 @@ mod tests {
     fn every_header_that_may_be_included_counts_and_no_other() {
         let folder =
             folder(&[("a.h", "#include \"sub/b.h\"\n"), ("sub/b.h", "#include \"c.h\"\n"), ("sub/c.h", "1")]);
-        let source = "#if 0\n# include <a.h> // why\n#endif";
+        let source = "#if 0\n/* */ # in\\\nclude <a.h> // why\n#endif\n// was #included";
         let before = digest(&folder, source);
         assert!(before.is_some());
         std::fs::write(folder.path().join("other.h"), "x").unwrap();
@@ -217,20 +241,20 @@ mod tests {
 
     #[test]
     fn what_cannot_be_told_is_not_shared() {
-        let folder = folder(&[("macro.h", "#include FILE")]);
+        let folder = folder(&[("macro.h", "#include FILE"), ("fine.h", "/* if you #include it */")]);
         for source in [
             "#include NAME",
             "#include <macro.h>",
             "# /**/ include <x>",
-            "#\\\ninclude <x>",
-            "#include \\\n<x>",
+            "#\\\ninclude NAME",
+            "  /* why */ #inc\\ \nlude NAME",
             "%:include NAME",
             "asm(\".incbin \\\"x\\\"\");",
             "#embed \"x\"",
         ] {
             assert_eq!(digest(&folder, source), None, "{source}");
         }
-        assert!(digest(&folder, "x #define y \"100%: a\"\nint z; // #pragma once").is_some());
+        assert!(digest(&folder, "#include <fine.h>\nx #include NAME #define y \"100%: a\"\nint z; // #pragma once").is_some());
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub(super) fn template(observed: &Observed, settings: &Settings) -> PodTemplateS
             run_as_user: Some(USER),
             run_as_group: Some(USER),
             fs_group: Some(USER),
+            // Else kubelet looks at every file of the volume for every pod.
+            fs_group_change_policy: cache(&observed.job.spec).map(|_| "OnRootMismatch".to_owned()),
             seccomp_profile: Some(SeccompProfile {
                 type_: "RuntimeDefault".to_owned(),
                 ..Default::default()
