@@ -254,7 +254,13 @@ mod tests {
         ] {
             assert_eq!(digest(&folder, source), None, "{source}");
         }
-        assert!(digest(&folder, "#include <fine.h>\nx #include NAME #define y \"100%: a\"\nint z; // #pragma once").is_some());
+        assert!(
+            digest(
+                &folder,
+                "#include <fine.h>\nx #include NAME #define y \"100%: a\"\nint z; // #pragma once"
+            )
+            .is_some()
+        );
     }
 
     #[test]

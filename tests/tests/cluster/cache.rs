@@ -26,7 +26,8 @@ pub(crate) async fn what_one_pod_compiled_no_other_one_compiles_again(scope: &Sc
 /// A job in which every configuration is tried, of a kernel that gets its sizes when it runs.
 fn job(name: &str) -> Result<Fixture> {
     let job = Fixture::new("saxpy", name)?.trials(4);
-    let parameters = [json!({"name": "BLOCK", "values": [64, 128]}), json!({"name": "LANES", "values": [1, 2]})];
+    let parameters =
+        [json!({"name": "BLOCK", "values": [64, 128]}), json!({"name": "LANES", "values": [1, 2]})];
     Ok(job
         .with("/spec/template/cache/persistentVolumeClaim", CLAIM)
         .with("/spec/kernels/0/parameters", parameters.to_vec()))
