@@ -66,7 +66,7 @@ fn run(folder: &Path) -> (JobResult, BTreeMap<u32, (Outcome, Option<String>)>) {
     std::fs::write(&script, WORKER).unwrap();
     let (loaded, tasks) = fractune_crds::load(JOB.as_bytes(), |_| ()).unwrap();
     let plan = Plan::new(loaded.job, tasks);
-    let output = Output { folder: folder.join("out"), resume: false, manifest: JOB.into() };
+    let output = Output { folder: folder.join("out"), resume: false, manifest: JOB.into(), cache: None };
     let worker = WorkerCommand { program: "python3".into(), args: vec![script.into(), folder.into()] };
     let result = tokio::runtime::Builder::new_current_thread()
         .enable_all()
