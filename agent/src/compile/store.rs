@@ -68,12 +68,10 @@ impl Store {
             let _ = answer.send(work(&asked));
         });
         thread.ok()?;
-        match timeout(PATIENCE, answered).await {
-            Ok(answer) => answer.ok(),
-            Err(_) => {
-                cache.give_up(&format!("it did not answer within {} s", PATIENCE.as_secs()));
-                None
-            }
-        }
+        let Ok(answer) = timeout(PATIENCE, answered).await else {
+            cache.give_up(&format!("it did not answer within {} s", PATIENCE.as_secs()));
+            return None;
+        };
+        answer.ok()
     }
 }

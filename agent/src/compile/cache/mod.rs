@@ -21,7 +21,7 @@ pub(crate) use entry::Entry;
 /// Largest file in bytes; kernels are of 5 to 100 KiB, and what is larger than this is not shared.
 const LARGEST: u64 = 16 << 20;
 /// What is written while a folder is tried: more than a full disk's last block has room for.
-const TRY: [u8; 64 << 10] = [0; 64 << 10];
+static TRY: [u8; 64 << 10] = [0; 64 << 10];
 /// How the names of files begin that are not whole yet.
 const ASIDE: &str = ".new-";
 /// How the names of entries end.
@@ -49,7 +49,12 @@ impl Cache {
             note: Mutex::default(),
         };
         // A folder of compiled code that others can write would let them choose what runs here.
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| match error
+            .kind()
+        {
+            io::ErrorKind::AlreadyExists => io::ErrorKind::NotADirectory.into(),
+            _ => error,
+        });
         tidy::tidy(folder, SystemTime::now());
         if let Err(error) = made.and_then(|()| cache.aside(&TRY).map(drop)) {
             cache.write_no_more(&error);
@@ -111,9 +116,10 @@ impl Cache {
     fn write_no_more(&self, error: &io::Error) {
         if self.writes.swap(false, Ordering::Relaxed) {
             self.say(format!(
-                "the cache {} takes no kernels ({error}): what it holds is used, and what is compiled is kept for this run \
-                 alone",
-                self.folder.display()
+                "the cache {} takes no kernels ({}): what it holds is used, and what is compiled is kept for this run alone",
+                self.folder.display(),
+                // The error's own words end with a name that is nobody's.
+                error.kind()
             ));
         }
     }
@@ -206,7 +212,7 @@ mod tests {
         let file = folder.path().join("file");
         std::fs::write(&file, "").unwrap();
         let cache = Cache::open(&file);
-        assert!(cache.take_note().unwrap().contains("/file takes no kernels ("));
+        assert!(cache.take_note().unwrap().contains("/file takes no kernels (not a directory)"));
         cache.write(KEY, &entry(b"image"));
         assert_eq!((cache.read(KEY), cache.take_note()), (None, None));
         // What was opened and then became read-only.
