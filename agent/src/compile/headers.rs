@@ -267,8 +267,9 @@ mod tests {
     fn the_headers_of_usual_kernels_can_be_told() {
         let headers = Headers::new(vec!["/usr/include/x86_64-linux-gnu".into(), "/usr/include".into()]);
         let usual = ["math.h", "stdio.h", "stdlib.h", "string.h", "stdint.h"];
-        let source: String = usual.iter().map(|name| format!("#include <{name}>\n")).collect();
-        assert!(headers.digest(&source).is_some());
+        for name in usual {
+            assert!(headers.digest(&format!("#include <{name}>")).is_some(), "{name}");
+        }
     }
 
     #[test]
