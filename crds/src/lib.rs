@@ -7,6 +7,7 @@ mod booleans;
 mod bounds;
 pub mod conditions;
 mod fields;
+mod figures;
 mod job;
 mod load;
 pub mod names;
@@ -16,6 +17,7 @@ mod validate;
 mod yaml;
 
 pub use booleans::booleans_to_kubectl;
+pub use figures::{Footprint, Load};
 pub use fractune_tuner::condition::Neighbours;
 pub use job::{
     AcrossSharesOf, JobTotal, PodTemplate, State, TaskCounts, TuneJob, TuneJobSpec, TuneJobStatus,
@@ -23,8 +25,8 @@ pub use job::{
 };
 pub use load::{LoadError, Manifest, load, parse};
 pub use task::{
-    AcrossShares, BestAtShare, Footprint, Gpu, Knee, Load, OneForAll, OneForConditions, TrialCounts,
-    TuneTask, TuneTaskSpec, TuneTaskStatus, UnitsAtShare,
+    AcrossShares, BestAtShare, Gpu, Knee, OneForAll, OneForConditions, TrialCounts, TuneTask, TuneTaskSpec,
+    TuneTaskStatus, UnitsAtShare,
 };
 pub use validate::validate;
 pub use yaml::MAX_BYTES;

@@ -10,6 +10,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::figures::{Footprint, Load};
 use crate::job::State;
 
 /// One kernel and problem of a `TuneJob`.
@@ -203,52 +204,6 @@ pub struct BestAtShare {
     /// search.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub quiet: bool,
-}
-
-/// A load on the rest of the GPU, and how much it did: floating-point operations (`Compute`), or bytes read and written
-/// (`Memory`), in a second.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Load {
-    /// Its share in percent.
-    #[schemars(range(min = 1, max = 100))]
-    pub share: u8,
-    /// SMs that it had.
-    #[schemars(range(min = 0))]
-    pub units: i32,
-    /// Work per second with nothing beside it.
-    #[schemars(range(min = 0))]
-    pub alone_per_second: i64,
-    /// Work per second beside what was measured.
-    #[schemars(range(min = 0))]
-    pub beside_per_second: i64,
-}
-
-/// What a launch asks of a GPU. Blocks over SMs times blocks per SM are its waves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Footprint {
-    /// Blocks of the launch.
-    #[schemars(range(min = 0))]
-    pub blocks: i64,
-    /// Threads of a block.
-    #[schemars(range(min = 0))]
-    pub threads: i64,
-    /// Blocks that one SM holds at once.
-    #[schemars(range(min = 0))]
-    pub blocks_per_unit: i64,
-    /// Threads that one SM holds at most.
-    #[schemars(range(min = 0))]
-    pub unit_threads: i64,
-    /// Registers of a thread.
-    #[schemars(range(min = 0))]
-    pub registers: i64,
-    /// Shared memory of a block in bytes, static and dynamic.
-    #[schemars(range(min = 0))]
-    pub shared_bytes: i64,
-    /// Local memory of a thread in bytes: arrays, and registers that found no room.
-    #[schemars(range(min = 0))]
-    pub local_bytes: i64,
 }
 
 /// What times at all shares say of a kernel and problem.

@@ -107,11 +107,37 @@ pub struct TaskResult {
     pub finals_ms: u64,
     /// The default configuration.
     pub default: Configuration,
+    /// What the canary said of neighbours that are not ours; none where there is no canary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryResult>,
     /// One entry per share, in the job's order; empty where no trial was `Ok`.
     pub shares: Vec<ShareResult>,
     /// One entry per share and load beside it, where the job asks for loads.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub loaded: Vec<LoadedResult>,
+}
+
+/// What known kernels, timed alone between batches, said of the device: how much slower, in percent, each was at worst
+/// than at its fastest in the run; 0 where that is within the noise.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CanaryResult {
+    /// How often they were timed.
+    pub readings: u32,
+    /// The kernel that computes.
+    pub compute_percent: f64,
+    /// The kernel that streams through memory.
+    pub memory_percent: f64,
+    /// Trials measured while they were slow that were measured again with the finalists.
+    pub again: u32,
+}
+
+impl CanaryResult {
+    /// The greater of the two, in percent.
+    #[must_use]
+    pub fn worst_percent(&self) -> f64 {
+        self.compute_percent.max(self.memory_percent)
+    }
 }
 
 /// The first trial that failed in some way, and what was said of it.

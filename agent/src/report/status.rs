@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use fractune_crds::{
-    AcrossShares, BestAtShare, Footprint, Gpu, Knee, Load, Neighbours, OneForAll, OneForConditions,
-    TuneTaskStatus, UnitsAtShare,
+    AcrossShares, BestAtShare, Footprint, Gpu, Knee, Neighbours, OneForAll, OneForConditions, TuneTaskStatus,
+    UnitsAtShare,
 };
 use fractune_tuner::condition::Condition as Served;
-use fractune_tuner::results::{self, Device, JobResult, LoadedResult, ShareResult, TaskResult};
+use fractune_tuner::results::{Device, JobResult, LoadedResult, ShareResult, TaskResult};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::checkpoint::Checkpoint;
@@ -79,7 +79,7 @@ pub(super) fn status(facts: &Facts<'_>) -> TuneTaskStatus {
             None => before.map(|before| before.size_macros.clone()).unwrap_or_default(),
         },
         notes: notes(facts.notes, device),
-        noise: None,
+        noise: result.and_then(|(_, task)| percent(task.canary?.worst_percent())),
         checkpoint: checkpoint.map(|(checkpoint, _)| checkpoint.encoded.clone()),
         checkpoint_trials: checkpoint.map_or(0, |(checkpoint, _)| i64::from(checkpoint.trials)),
         checkpoint_digest: checkpoint.map(|(_, digest)| cut(digest, 64)),
@@ -124,50 +124,18 @@ fn quiet_best(job: &JobResult, task: &TaskResult) -> Vec<BestAtShare> {
         metrics: metrics(&result.metrics),
         quiet_choice_ns: None,
         load: None,
-        footprint: result.footprint.map(footprint),
+        footprint: result.footprint.map(Footprint::from),
         cause: task.cause(result.share, &job.device).map(|cause| cut(&cause.sentence, MAX_CAUSE)),
         quiet: true,
     };
     let beside = |loaded: &LoadedResult| BestAtShare {
         neighbours: loaded.neighbours,
         quiet_choice_ns: choice_of(&loaded.result, loaded.result.share).map(signed),
-        load: Some(load(&loaded.load)),
+        load: Some(loaded.load.into()),
         cause: None,
         ..best(&loaded.result)
     };
     task.shares.iter().map(best).chain(task.loaded.iter().map(beside)).take(MAX_BEST).collect()
-}
-
-/// Whole numbers: the API has no others.
-fn load(load: &results::Load) -> Load {
-    let results::Load { share, units, alone_per_second, beside_per_second } = *load;
-    Load {
-        share,
-        units: i32::try_from(units).unwrap_or(i32::MAX),
-        alone_per_second: alone_per_second as i64,
-        beside_per_second: beside_per_second as i64,
-    }
-}
-
-fn footprint(footprint: results::Footprint) -> Footprint {
-    let results::Footprint {
-        blocks,
-        threads,
-        blocks_per_unit,
-        unit_threads,
-        registers,
-        shared_bytes,
-        local_bytes,
-    } = footprint;
-    Footprint {
-        blocks: signed(blocks),
-        threads: threads.into(),
-        blocks_per_unit: blocks_per_unit.into(),
-        unit_threads: unit_threads.into(),
-        registers: registers.into(),
-        shared_bytes: shared_bytes.into(),
-        local_bytes: local_bytes.into(),
-    }
 }
 
 /// What is said of one share is nothing across shares.

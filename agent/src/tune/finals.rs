@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use fractune_tuner::condition::{Condition, conditions};
 use fractune_tuner::kernel::Configuration;
 use fractune_tuner::measure::{
-    FinalSamples, Finals, FinalsPolicy, Measured, cross_plan, median, result_under, winners,
+    FinalSamples, Finals, FinalsPolicy, Measured, cross_plan, median, result_under, suspects, winners,
 };
 use fractune_tuner::results::{Footprint, LoadedResult, ShareResult};
 use fractune_tuner::trial::{Outcome, Trial};
@@ -15,6 +15,7 @@ use fractune_tuner::trial::{Outcome, Trial};
 use super::backend::Prepared;
 use super::batch::acquire;
 use super::plan::{Event, RunError};
+use super::search::Found;
 use super::session::Runner;
 use super::{TaskRun, loaded};
 use crate::compile::CompileFailure;
@@ -51,14 +52,17 @@ pub(super) struct Known {
 }
 
 /// Measures the finalists of every share, builds the share matrix, and measures again beside the loads that the job asks
-/// for. Empty if no trial is `Ok`.
+/// for. Empty if no trial is `Ok`. The number is of trials that are among the finalists because they were disturbed.
 pub(super) async fn finals(
     run: &TaskRun<'_>,
-    trials: &[Trial],
+    found: &Found,
     runners: &mut [Runner<'_>],
-) -> Result<(Vec<ShareResult>, Vec<LoadedResult>), RunError> {
-    let mut known = quiet(run, trials, runners).await?;
-    let loads = loaded::measure(run, trials, runners, &mut known).await?;
+) -> Result<(Vec<ShareResult>, Vec<LoadedResult>, u32), RunError> {
+    let trials = &found.trials;
+    let suspected = suspected(run, found);
+    let again = suspected.values().flatten().collect::<BTreeSet<_>>().len() as u32;
+    let mut known = quiet(run, trials, suspected, runners).await?;
+    let loads = Box::pin(loaded::measure(run, trials, runners, &mut known)).await?;
     let conditions = conditions(&run.plan.shares, &run.plan.neighbours);
     let configurations: BTreeMap<u32, Configuration> =
         known.prepared.iter().map(|prepared| (prepared.trial, prepared.configuration.clone())).collect();
@@ -83,18 +87,34 @@ pub(super) async fn finals(
         let load = *loads.get(condition)?;
         Some(LoadedResult { neighbours: condition.neighbours, result: result(*condition)?, load })
     });
-    Ok((quiet.filter_map(|condition| result(*condition)).collect(), loaded.collect()))
+    Ok((quiet.filter_map(|condition| result(*condition)).collect(), loaded.collect(), again))
+}
+
+/// Of every share, the trials that a neighbour of somebody else's may have kept from the finalists.
+fn suspected(run: &TaskRun<'_>, found: &Found) -> BTreeMap<Condition, Vec<u32>> {
+    let of = |share: u8| {
+        let times = found.trials.iter().filter_map(|trial| Some((trial.trial, trial.time_ns(share)?)));
+        suspects(&times.collect::<Vec<_>>(), &found.disturbed, run.plan.measure.finalists as usize)
+    };
+    run.plan.shares.iter().map(|&share| (Condition::quiet(share), of(share))).collect()
 }
 
 /// The quiet rounds of every share.
-async fn quiet(run: &TaskRun<'_>, trials: &[Trial], runners: &mut [Runner<'_>]) -> Result<Known, RunError> {
+async fn quiet(
+    run: &TaskRun<'_>,
+    trials: &[Trial],
+    suspected: BTreeMap<Condition, Vec<u32>>,
+    runners: &mut [Runner<'_>],
+) -> Result<Known, RunError> {
     let default = trials.first().map_or(0, |trial| trial.trial);
-    let finalists: BTreeMap<Condition, Vec<u32>> = run
-        .plan
-        .shares
-        .iter()
-        .map(|&share| (Condition::quiet(share), fastest(trials, share, run.plan.measure.finalists as usize)))
-        .collect();
+    let count = run.plan.measure.finalists as usize;
+    let mut finalists: BTreeMap<Condition, Vec<u32>> = BTreeMap::new();
+    for &share in &run.plan.shares {
+        finalists.insert(Condition::quiet(share), fastest(trials, share, count));
+    }
+    for (condition, suspected) in suspected {
+        finalists.entry(condition).or_default().extend(suspected);
+    }
     let mut prepared = Vec::new();
     for number in entrants(&finalists, trials, default) {
         prepared.extend(prepare(run, trials, number).await?);
@@ -170,6 +190,7 @@ async fn confirm(
     for runner in &mut *runners {
         runner.stop().await;
     }
+    run.canary.rest().await;
     for runner in runners {
         let here = Condition::quiet(runner.share);
         let mut medians = Vec::new();

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use fractune_tuner::condition::Neighbours;
 use fractune_tuner::kernel::{Configuration, Value};
 use fractune_tuner::results::{
-    Device, Ended, Footprint, JobResult, Load, LoadedResult, Served, ShareResult, TaskResult, Timed,
+    CanaryResult, Device, Ended, Footprint, JobResult, Load, LoadedResult, Served, ShareResult, TaskResult,
+    Timed,
 };
 use fractune_tuner::settings::{MeasureSettings, SearchSettings};
 use fractune_tuner::trial::{Measurement, Outcome, Trial};
@@ -229,5 +230,6 @@ fn task((kernel, problem, weight): (&str, &str, i64), trials: &[Trial]) -> TaskR
         default: trials.first().map(|t| t.configuration.clone()).unwrap_or_default(),
         shares: shares.collect(),
         loaded: Vec::new(),
+        canary: Some(CanaryResult { readings: 84, compute_percent: 0.0, memory_percent: 4.2, again: 3 }),
     }
 }

@@ -6,8 +6,7 @@ use std::time::SystemTime;
 use fractune_crds::{BestAtShare, Neighbours, State, TrialCounts, TuneJob, TuneTask, names};
 use fractune_tuner::kernel::Language;
 use fractune_tuner::results::{
-    Device, Ended, FirstFailure, Footprint, Gpu, JobResult, Load, LoadedResult, Served, ShareResult,
-    TaskResult, Timed,
+    Device, Ended, FirstFailure, Gpu, JobResult, LoadedResult, Served, ShareResult, TaskResult, Timed,
 };
 use fractune_tuner::task::Task;
 use fractune_tuner::trial::{Outcome, Trial};
@@ -163,7 +162,7 @@ fn task_result(job: &TuneJob, task: &TuneTask, planned: &Task, checkpoint: &Chec
         let mut result = share_result(best, planned, full);
         let time_ns = best.quiet_choice_ns.map(i64::unsigned_abs);
         result.served.push(Served { tuned_at: best.share, neighbours: Neighbours::Quiet, time_ns });
-        Some(LoadedResult { neighbours: best.neighbours, result, load: load(best.load?) })
+        Some(LoadedResult { neighbours: best.neighbours, result, load: best.load?.into() })
     });
     let trials = u32::try_from(status.trials.total).unwrap_or(u32::MAX);
     TaskResult {
@@ -185,16 +184,8 @@ fn task_result(job: &TuneJob, task: &TuneTask, planned: &Task, checkpoint: &Chec
         default: planned.space.configuration(planned.default),
         shares: shares.collect(),
         loaded: loaded.collect(),
-    }
-}
-
-fn load(load: fractune_crds::Load) -> Load {
-    let fractune_crds::Load { share, units, alone_per_second, beside_per_second } = load;
-    Load {
-        share,
-        units: units.unsigned_abs(),
-        alone_per_second: alone_per_second as f64,
-        beside_per_second: beside_per_second as f64,
+        // Its notes say what a reader must know.
+        canary: None,
     }
 }
 
@@ -224,31 +215,8 @@ fn share_result(best: &BestAtShare, planned: &Task, full: Option<u8>) -> ShareRe
         best: winner,
         served,
         metrics: best.metrics.iter().filter_map(|(name, v)| Some((name.clone(), v.parse().ok()?))).collect(),
-        footprint: best.footprint.and_then(footprint),
+        footprint: best.footprint.map(Into::into),
     }
-}
-
-/// None where a number is none that a device could have said.
-fn footprint(footprint: fractune_crds::Footprint) -> Option<Footprint> {
-    let fractune_crds::Footprint {
-        blocks,
-        threads,
-        blocks_per_unit,
-        unit_threads,
-        registers,
-        shared_bytes,
-        local_bytes,
-    } = footprint;
-    let of = |number: i64| u32::try_from(number).ok();
-    Some(Footprint {
-        blocks: u64::try_from(blocks).ok()?,
-        threads: of(threads)?,
-        blocks_per_unit: of(blocks_per_unit)?,
-        unit_threads: of(unit_threads)?,
-        registers: of(registers)?,
-        shared_bytes: of(shared_bytes)?,
-        local_bytes: of(local_bytes)?,
-    })
 }
 
 /// Why the search ended, as far as numbers tell.

@@ -15,7 +15,7 @@ use fractune_tuner::task::Task;
 use fractune_tuner::trial::Outcome;
 
 pub use cpu::Cpu;
-pub(super) use cuda::Neighbour;
+pub(super) use cuda::{CanaryWorker, Neighbour};
 pub use cuda::{Cuda, GpuTarget};
 
 use super::Target;
@@ -218,6 +218,19 @@ impl Backend {
             Backend::Cuda(cuda) => cuda.start_neighbour(task, neighbours, beside).await,
             Backend::Cpu(_) | Backend::Replay(_) => Ok(None),
         }
+    }
+
+    /// Starts a canary; none on what is no GPU.
+    pub(super) async fn start_canary(&self, task: &Task) -> Result<Option<CanaryWorker>, RunError> {
+        match self {
+            Backend::Cuda(cuda) => cuda.start_canary(task).await.map(Some),
+            Backend::Cpu(_) | Backend::Replay(_) => Ok(None),
+        }
+    }
+
+    /// Whether there are canaries.
+    pub(super) fn has_canary(&self) -> bool {
+        matches!(self, Backend::Cuda(_))
     }
 
     /// Whether others may measure on the device at the same time as this share.

@@ -208,6 +208,7 @@ mod tests {
             default: Configuration::default(),
             shares: vec![share],
             loaded: Vec::new(),
+            canary: None,
         };
         let device = Device {
             backend: "cuda".to_owned(),

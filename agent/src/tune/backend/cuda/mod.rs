@@ -1,6 +1,8 @@
 //! CUDA kernels on a GPU, at shares that MPS makes.
 
+mod canary;
 mod card;
+mod known;
 mod neighbour;
 mod ready;
 
@@ -16,6 +18,7 @@ use fractune_tuner::task::{LaunchSizes, Task, TaskArgument};
 use futures::future;
 use tokio::sync::OnceCell;
 
+pub(in crate::tune) use canary::CanaryWorker;
 use card::{find_card, is_the_same, others};
 pub(in crate::tune) use neighbour::Neighbour;
 

@@ -1,52 +1,34 @@
-//! Known work on the rest of the GPU while something is measured, as neighbours do it when a kernel is served.
+//! A known load on the rest of the GPU while something is measured, as neighbours do it when a kernel is served.
 
 use std::cell::Cell;
 use std::future::Future;
 use std::time::Duration;
 
 use fractune_tuner::condition::Neighbours;
-use fractune_tuner::kernel::{ElementType, Init as Contents};
 use fractune_tuner::measure::median;
 use fractune_tuner::results;
-use fractune_tuner::settings::CacheState;
 use fractune_tuner::task::Task;
 use futures::channel::oneshot;
 use futures::future;
 
-use super::super::worker::{self, Ready};
 use super::Cuda;
-use crate::backend::cuda::LOADS;
-use crate::compile::Unit;
+use super::known::{ANSWER, Known, Size};
 use crate::tune::plan::RunError;
-use crate::worker::protocol::{self, Argument, Buffer, Init, Launch, Load, Scalar};
 use crate::worker::{Failure, Times, Worker};
 
-/// The only candidate of a load's worker.
-const ID: u32 = 1;
-const THREADS: u32 = 256;
-/// Blocks of the computing load that an SM holds, by its registers.
-const BLOCKS_PER_UNIT: u32 = 2;
-/// How often one launch of it fills its SMs: about 2 ms on an H100.
-const WAVES: u32 = 40;
-/// Rounds of each of its threads, and operations of a round.
-const ROUNDS: u32 = 300;
-const OPERATIONS: u32 = 128;
-/// The streaming load's `float4`s, 192 MiB: with as much written, more than any second-level cache.
-const STREAMED: u32 = 12 << 20;
-const FLOAT4: u32 = 16;
-/// `float4`s of a thread.
-const PER_THREAD: u32 = 4;
+/// A launch is worth about 2 ms on an H100; what streams, 192 MiB in and out, is more than any second-level cache.
+const SIZE: Size = Size { waves: 40, streamed: 12 << 20 };
 /// One request is worth about this much time: launches follow each other without a gap within it.
 const REQUEST: Duration = Duration::from_millis(60);
 /// Runs that say how long a launch takes.
 const FIRST_RUNS: u32 = 8;
-/// A request is answered within this time, whatever runs beside.
-const ANSWER: Duration = Duration::from_secs(20);
 
 /// A worker that keeps its share of the GPU busy while something else is measured.
 #[derive(Debug)]
 pub(in crate::tune) struct Neighbour {
     worker: Worker,
+    /// Number of its candidate.
+    id: u32,
     share: u8,
     units: u32,
     /// Operations or bytes of a launch.
@@ -54,59 +36,6 @@ pub(in crate::tune) struct Neighbour {
     alone_per_second: f64,
     /// Runs of one request.
     runs: u32,
-}
-
-/// What a load launches.
-struct Kernel {
-    entry: &'static str,
-    /// Elements of each of the two buffers.
-    length: u64,
-    count: u32,
-    blocks: u32,
-    /// Operations or bytes of a launch.
-    work: f64,
-}
-
-impl Kernel {
-    /// None where neighbours do nothing.
-    fn of(neighbours: Neighbours, units: u32) -> Option<Self> {
-        match neighbours {
-            Neighbours::Quiet => None,
-            Neighbours::Compute => {
-                let blocks = units.max(1) * BLOCKS_PER_UNIT * WAVES;
-                let threads = f64::from(blocks) * f64::from(THREADS);
-                let work = threads * f64::from(ROUNDS) * f64::from(OPERATIONS);
-                Some(Self { entry: "fractune_compute", length: THREADS.into(), count: ROUNDS, blocks, work })
-            }
-            Neighbours::Memory => Some(Self {
-                entry: "fractune_memory",
-                length: u64::from(STREAMED) * 4,
-                count: STREAMED,
-                blocks: STREAMED / (THREADS * PER_THREAD),
-                work: f64::from(STREAMED) * f64::from(FLOAT4) * 2.0,
-            }),
-        }
-    }
-
-    fn arguments(&self) -> Vec<Argument> {
-        let buffer = |name: &str, init, scratch| {
-            Argument::Buffer(Buffer {
-                name: name.to_owned(),
-                element: ElementType::F32,
-                length: self.length,
-                init: Some(init),
-                output: false,
-                scratch,
-                symbol: None,
-                tolerance: None,
-            })
-        };
-        vec![
-            buffer("out", Contents::Zeros, true),
-            buffer("in", Contents::Uniform, false),
-            Argument::Scalar(Scalar { name: "count".to_owned(), element: ElementType::I32 }),
-        ]
-    }
 }
 
 impl Cuda {
@@ -119,57 +48,18 @@ impl Cuda {
         beside: u8,
     ) -> Result<Option<Neighbour>, RunError> {
         let share = 100_u8.saturating_sub(beside);
-        // The grid is a matter of how many SMs there are, which only the worker will know: at most as many as this.
-        let Some(kernel) = Kernel::of(neighbours, self.units).filter(|_| share > 0) else { return Ok(None) };
-        let unit = Unit {
-            name: "load",
-            source: LOADS,
-            entry: kernel.entry,
-            arguments: Vec::new(),
-            options: &[],
-            macros: Vec::new(),
-        };
-        let (artifact, symbols) = self.compiler.build(&unit, &[]).await.map_err(|failure| {
-            RunError::Machine(format!("the {neighbours} load does not compile: {failure}"))
-        })?;
-        let init = Init {
-            protocol: protocol::VERSION,
-            seed: 0,
-            share,
-            cpus: self.cpus.clone(),
-            arguments: kernel.arguments(),
-            reference: None,
-            cache: CacheState::Hot,
-            memory_limit_bytes: 0,
-            gpu: Some(protocol::Gpu { checks: Some(self.checks().await?), load: true }),
-        };
-        let ready = Ready { verifies: false, task };
-        let mut worker = worker::start(&self.worker, &init, &self.environment(share), ready).await?;
-        let units = worker.ready().units;
-        if !worker.ready().gpu.as_ref().is_some_and(|gpu| gpu.mps) {
-            worker.stop().await;
-            return Err(RunError::Machine(format!("the {neighbours} load at {share} % runs without MPS")));
+        if neighbours.is_quiet() || share == 0 {
+            return Ok(None);
         }
-        let Some(kernel) = Kernel::of(neighbours, units) else { return Ok(None) };
-        let load = Load {
-            artifact: artifact.path,
-            symbol: symbols.entry,
-            scalars: vec![kernel.count.to_string()],
-            variables: Vec::new(),
-            launch: Some(Launch { grid: [kernel.blocks, 1, 1], block: [THREADS, 1, 1], shared_bytes: 0 }),
-        };
-        let started = async {
-            worker.load(ID, &load, ANSWER).await?;
-            worker.run(ID, FIRST_RUNS, ANSWER).await
-        };
+        let Known { mut worker, units, loaded } = self.start_known(task, share, &[neighbours], SIZE).await?;
+        let Some(&(id, work)) = loaded.first() else { return Ok(None) };
         let failed = |why: &dyn std::fmt::Display| {
             RunError::Machine(format!("the {neighbours} load at {share} % ({units} SMs): {why}"))
         };
-        let times = started.await.map_err(|failure| failed(&failure))?;
-        let alone_per_second =
-            rate(kernel.work, &times.times_ns).ok_or_else(|| failed(&"no time was taken"))?;
+        let times = worker.run(id, FIRST_RUNS, ANSWER).await.map_err(|failure| failed(&failure))?;
+        let alone_per_second = rate(work, &times.times_ns).ok_or_else(|| failed(&"no time was taken"))?;
         let runs = runs_of_a_request(&times);
-        Ok(Some(Neighbour { worker, share, units, work: kernel.work, alone_per_second, runs }))
+        Ok(Some(Neighbour { worker, id, share, units, work, alone_per_second, runs }))
     }
 }
 
@@ -183,9 +73,9 @@ impl Neighbour {
         &mut self,
         measure: impl Future<Output = T>,
     ) -> Result<(T, results::Load), Failure> {
-        let Self { worker, share, units, work, alone_per_second, runs } = self;
+        let Self { worker, id, share, units, work, alone_per_second, runs } = self;
         let (result, times) =
-            beside(measure, async || Ok(worker.run(ID, *runs, ANSWER).await?.times_ns)).await?;
+            beside(measure, async || Ok(worker.run(*id, *runs, ANSWER).await?.times_ns)).await?;
         let load = results::Load {
             share: *share,
             units: *units,
@@ -291,14 +181,5 @@ mod tests {
         assert_eq!(runs_of_a_request(&Times { times_ns: vec![], ..times }), 10_000);
         assert!((rate(4e8, &[200_000]).unwrap() - 2e12).abs() < 1.0);
         assert_eq!(rate(1.0, &[]), None);
-    }
-
-    #[test]
-    fn what_is_launched_covers_the_buffers_and_the_sms() {
-        let memory = Kernel::of(Neighbours::Memory, 99).unwrap();
-        assert_eq!(u64::from(memory.blocks * THREADS * PER_THREAD) * 4, memory.length);
-        let compute = Kernel::of(Neighbours::Compute, 99).unwrap();
-        assert_eq!(compute.blocks, 99 * 2 * 40);
-        assert!(Kernel::of(Neighbours::Quiet, 99).is_none());
     }
 }
