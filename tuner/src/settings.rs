@@ -268,8 +268,9 @@ pub struct MeasureSettings {
     pub timeout_seconds: u32,
     /// State of the caches when a timed run starts.
     pub cache: CacheState,
-    /// Whether trials of a search are measured beside others on the device, or alone. What is reported is measured
-    /// alone in any case, at the end.
+    /// Whether trials of a search are measured beside others on the GPU: always as far as their shares fit (`Shared`),
+    /// never (`Exclusive`), or only while measurements would otherwise wait for the GPU much of the time (`Auto`; on
+    /// CPUs as `Shared`). What is reported is measured alone in any case, at the end.
     pub sharing: Sharing,
     /// How many of each share's best trials are measured again, quietly, at the end.
     #[schemars(range(min = 1, max = 100))]
@@ -306,7 +307,7 @@ pub enum CacheState {
 /// Whether trials of a search are measured beside others on the device, or alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Sharing {
-    /// On a GPU alone, unless measurements have to wait for each other most of the time: then as `Shared`, until
+    /// On a GPU alone, unless measurements have to wait for it much of the time: then as `Shared`, until
     /// there is room again. On CPUs as `Shared`, since there waits are for compilers as well.
     #[default]
     Auto,

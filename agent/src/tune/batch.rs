@@ -220,12 +220,11 @@ impl<'a> Turn<'a> {
         if self.held.as_ref().is_some_and(|(_, since)| since.elapsed() >= self.length) {
             self.end();
         }
-        let is_alone = match &self.held {
-            Some((held, _)) => held.is_alone(),
-            None => {
-                let entered = enter(self.run.access, self.need.clone()).await?;
-                self.held.insert((entered, Instant::now())).0.is_alone()
-            }
+        let is_alone = if let Some((held, _)) = &self.held {
+            held.is_alone()
+        } else {
+            let entered = enter(self.run.access, self.need.clone()).await?;
+            self.held.insert((entered, Instant::now())).0.is_alone()
         };
         let best = best.get(&runner.share).copied();
         let measured = runner.measure(prepared, best, is_alone).await?;
@@ -239,15 +238,15 @@ impl<'a> Turn<'a> {
 }
 
 pub(super) async fn acquire(gate: &Gate, need: Need) -> Result<Permit, RunError> {
-    gate.acquire(need, None).await.map_err(broken)
+    gate.acquire(need, None).await.map_err(|error| broken(&error))
 }
 
 /// Waits until a search's measurement may begin.
 pub(super) async fn enter<'a>(access: &'a Access<'a>, need: Need) -> Result<Admission<'a>, RunError> {
-    access.enter(need).await.map_err(broken)
+    access.enter(need).await.map_err(|error| broken(&error))
 }
 
-fn broken(error: GateError) -> RunError {
+fn broken(error: &GateError) -> RunError {
     RunError::Machine(format!("the gate: {error}"))
 }
 
