@@ -16,14 +16,15 @@ mod validate;
 mod yaml;
 
 pub use booleans::booleans_to_kubectl;
+pub use fractune_tuner::condition::Neighbours;
 pub use job::{
-    AcrossSharesOf, JobTotal, Neighbours, PodTemplate, State, TaskCounts, TuneJob, TuneJobSpec,
-    TuneJobStatus, TunedResult,
+    AcrossSharesOf, JobTotal, PodTemplate, State, TaskCounts, TuneJob, TuneJobSpec, TuneJobStatus,
+    TunedResult,
 };
 pub use load::{LoadError, Manifest, load, parse};
 pub use task::{
-    AcrossShares, BestAtShare, Footprint, Gpu, Knee, OneForAll, TrialCounts, TuneTask, TuneTaskSpec,
-    TuneTaskStatus, UnitsAtShare,
+    AcrossShares, BestAtShare, Footprint, Gpu, Knee, Load, OneForAll, OneForConditions, TrialCounts,
+    TuneTask, TuneTaskSpec, TuneTaskStatus, UnitsAtShare,
 };
 pub use validate::validate;
 pub use yaml::MAX_BYTES;

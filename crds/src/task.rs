@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use fractune_tuner::condition::Neighbours;
 use fractune_tuner::kernel::Configuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::job::{Neighbours, State};
+use crate::job::State;
 
 /// One kernel and problem of a `TuneJob`.
 #[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -183,6 +184,13 @@ pub struct BestAtShare {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16))]
     pub metrics: BTreeMap<String, String>,
+    /// Median time, under this condition, of the same share's quiet winner in nanoseconds; none where it is quiet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub quiet_choice_ns: Option<i64>,
+    /// How much the load beside it did; none where it is quiet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<Load>,
     /// What its launch asks of the GPU; none for CPUs, and before the quiet rounds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub footprint: Option<Footprint>,
@@ -191,9 +199,29 @@ pub struct BestAtShare {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 384))]
     pub cause: Option<String>,
-    /// Whether the time is from the quiet rounds at the end, and not from the search.
+    /// Whether the time is from the rounds at the end, with nothing but this condition's load beside, and not from the
+    /// search.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub quiet: bool,
+}
+
+/// A load on the rest of the GPU, and how much it did: floating-point operations (`Compute`), or bytes read and written
+/// (`Memory`), in a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Load {
+    /// Its share in percent.
+    #[schemars(range(min = 1, max = 100))]
+    pub share: u8,
+    /// SMs that it had.
+    #[schemars(range(min = 0))]
+    pub units: i32,
+    /// Work per second with nothing beside it.
+    #[schemars(range(min = 0))]
+    pub alone_per_second: i64,
+    /// Work per second beside what was measured.
+    #[schemars(range(min = 0))]
+    pub beside_per_second: i64,
 }
 
 /// What a launch asks of a GPU. Blocks over SMs times blocks per SM are its waves.
@@ -233,6 +261,9 @@ pub struct AcrossShares {
     /// The one configuration that is least bad at the share where it is worst.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub one_for_all: Option<OneForAll>,
+    /// The one configuration that is least bad under the condition where it is worst, loads beside included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub one_for_conditions: Option<OneForConditions>,
 }
 
 /// The smallest share that is nearly as good as the largest.
@@ -262,6 +293,28 @@ pub struct OneForAll {
     /// Its time there over that of the share's own winner, such as `1.08`.
     #[schemars(length(max = 32))]
     pub worst_slowdown: String,
+}
+
+/// A configuration for every condition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OneForConditions {
+    /// Number of the trial.
+    #[schemars(range(min = 0))]
+    pub trial: i64,
+    /// Its parameter values.
+    pub configuration: Configuration,
+    /// The share in percent where it is worst.
+    #[schemars(range(min = 1, max = 100))]
+    pub worst_share: u8,
+    /// What runs beside it there.
+    pub worst_neighbours: Neighbours,
+    /// Its time there over that of the condition's own winner, such as `1.08`.
+    #[schemars(length(max = 32))]
+    pub worst_slowdown: String,
+    /// The geometric mean of that over all conditions: what each condition's own winner is worth.
+    #[schemars(length(max = 32))]
+    pub mean_slowdown: String,
 }
 
 /// Where a task was measured.

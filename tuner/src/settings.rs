@@ -270,7 +270,7 @@ pub struct MeasureSettings {
     pub cache: CacheState,
     /// Whether trials of a search are measured beside others on the GPU: always as far as their shares fit (`Shared`),
     /// never (`Exclusive`), or only while measurements would otherwise wait for the GPU much of the time (`Auto`; on
-    /// CPUs as `Shared`). What is reported is measured alone in any case, at the end.
+    /// CPUs as `Shared`). What is reported is measured again at the end, in any case with no other trial beside it.
     pub sharing: Sharing,
     /// How many of each share's best trials are measured again, quietly, at the end.
     #[schemars(range(min = 1, max = 100))]

@@ -6,6 +6,7 @@ pub(crate) mod checkpoint;
 mod finals;
 pub mod folder;
 mod interrupt;
+mod loaded;
 mod memory;
 mod plan;
 pub mod recheck;
@@ -168,7 +169,7 @@ async fn tune(
     let mut runners = runners(run);
     let found = search::search(run, &mut log, Earlier { known, dropped }, &mut runners).await?;
     let finals_started = Instant::now();
-    let shares = finals::finals(run, &found.trials, &mut runners).await?;
+    let (shares, loaded) = finals::finals(run, &found.trials, &mut runners).await?;
     let result = TaskResult {
         kernel: kernel.name.clone(),
         problem: problem.name.clone(),
@@ -189,6 +190,7 @@ async fn tune(
         finals_ms: finals_started.elapsed().as_millis() as u64,
         default: space.configuration(run.task.default),
         shares,
+        loaded,
     };
     (run.listener)(Event::TaskFinished { task: run.number, result: Box::new(result.clone()) });
     Ok((result, runners.iter().flat_map(Runner::notes).collect()))

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use fractune_tuner::condition::Neighbours;
 use fractune_tuner::kernel::Configuration;
 use fractune_tuner::results::Device;
 use fractune_tuner::settings::Sharing;
@@ -15,6 +16,7 @@ use fractune_tuner::task::Task;
 use fractune_tuner::trial::Outcome;
 
 pub use cpu::Cpu;
+pub(super) use cuda::Neighbour;
 pub use cuda::{Cuda, GpuTarget};
 
 use super::Target;
@@ -213,6 +215,19 @@ impl Backend {
             Backend::Cpu(cpu) => cpu.start_worker(plan, task, share).await.map(Some),
             Backend::Cuda(cuda) => cuda.start_worker(plan, task, share).await.map(Some),
             Backend::Replay(_) => Ok(None),
+        }
+    }
+
+    /// Starts a load on what a share leaves of the GPU, while the whole gate is held; none on what is no GPU.
+    pub(super) async fn start_neighbour(
+        &self,
+        task: &Task,
+        neighbours: Neighbours,
+        beside: u8,
+    ) -> Result<Option<Neighbour>, RunError> {
+        match self {
+            Backend::Cuda(cuda) => cuda.start_neighbour(task, neighbours, beside).await,
+            Backend::Cpu(_) | Backend::Replay(_) => Ok(None),
         }
     }
 
