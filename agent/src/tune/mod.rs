@@ -31,7 +31,7 @@ pub use interrupt::until_interrupted;
 pub use plan::{Event, Listener, Output, Plan, RunError, exit};
 
 use crate::backend::replay::Recording;
-use crate::gate::Gate;
+use crate::gate::{Access, Gate};
 use crate::link::{self, Link};
 use crate::worker::WorkerCommand;
 use canary::Canary;
@@ -57,6 +57,8 @@ struct TaskRun<'a> {
     task: &'a Task,
     backend: &'a Backend,
     gate: &'a Gate,
+    /// What every task's search measures through.
+    access: &'a Access<'a>,
     canary: &'a Canary,
     listener: Listener<'a>,
 }
@@ -122,9 +124,11 @@ async fn tune_all(
     let (gate, alone) = backend.gate().await;
     device.notes.extend(alone);
     device.notes.iter().for_each(|note| listener(Event::Note(note.clone())));
+    let access = Access::new(&gate, backend.sharing(plan.measure.sharing));
     let canary = Canary::default();
     let runs = plan.tasks.iter().enumerate().map(|(number, task)| {
-        let run = TaskRun { number, plan, task, backend, gate: &gate, canary: &canary, listener };
+        let (gate, access, canary) = (&gate, &access, &canary);
+        let run = TaskRun { number, plan, task, backend, gate, access, canary, listener };
         let (device, folder) = (&device, &folder);
         async move { tune(&run, device, folder).await }
     });

@@ -40,6 +40,10 @@ impl Plan {
     }
 
     /// Everything that must be equal for trials of two runs of a task to be comparable, by name.
+    ///
+    /// Whether trials share the device is not among it: by [`Sharing::Auto`](fractune_tuner::settings::Sharing::Auto)
+    /// those of one run differ in that already, and their times only choose the finalists, which are measured again
+    /// alone. So a run that was begun alone may go on faster.
     #[must_use]
     pub fn identity(&self, task: &Task, device: &Device) -> BTreeMap<String, String> {
         let shares: Vec<_> = self.shares.iter().map(ToString::to_string).collect();
@@ -48,6 +52,7 @@ impl Plan {
             max_noise_percent,
             timeout_seconds,
             cache,
+            sharing: _,
             finalists: _,
             knee_percent: _,
         } = &self.measure;

@@ -157,7 +157,7 @@ impl<'a> Searching<'a> {
             }
             self.run.backend.prepare_reference(self.run.gate, self.run.task).await?;
             if let Some(leader) = runners.first_mut() {
-                leader.warm_up(self.run.gate).await?;
+                leader.warm_up(self.run.access).await?;
             }
         }
         let mut ended = None;

@@ -113,6 +113,7 @@ const BAD: &[(&str, &str, &str, &str)] = &[
         "spec.measure.maxNoisePercent",
         "from 1 to 100",
     ),
+    ("  shares:", "  measure: {sharing: Never}\n  shares:", "spec.measure.sharing", "unknown value"),
     ("language: C", "language: Rust", "spec.kernels[0].language", "unknown value"),
 ];
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use fractune_tuner::condition::Neighbours;
 use fractune_tuner::kernel::Configuration;
 use fractune_tuner::results::Device;
+use fractune_tuner::settings::Sharing;
 use fractune_tuner::task::Task;
 use fractune_tuner::trial::Outcome;
 
@@ -156,7 +157,17 @@ impl Backend {
         matches!(self, Backend::Cuda(_))
     }
 
-    /// What a measurement at a share needs of the gate.
+    /// How measurements share the gate, where that is wanted of them. On CPUs they wait for compilers, so that waits
+    /// do not tell whether measurements are in each other's way; each has its share's CPUs for itself, and held whole the
+    /// gate would keep compilers from the others. A simulation is never crowded.
+    pub(super) fn sharing(&self, wanted: Sharing) -> Sharing {
+        match (self, wanted) {
+            (Backend::Cpu(_) | Backend::Replay(_), Sharing::Auto) => Sharing::Shared,
+            (_, wanted) => wanted,
+        }
+    }
+
+    /// What a measurement at a share needs of the gate, where it shares that.
     pub(super) fn need(&self, share: u8) -> Need {
         match self {
             Backend::Cpu(cpu) => cpu.need(share),
