@@ -28,6 +28,9 @@ enum Command {
         /// Tune only this task: kernels and problems in the job's order, from 0.
         #[arg(long, env = "JOB_COMPLETION_INDEX")]
         task: Option<usize>,
+        /// A folder of compiled kernels that is shared with other runs (docs/how-to/cache.md).
+        #[arg(long)]
+        cache: Option<PathBuf>,
         /// In a pod: the folder that is shared with the reporter (docs/pods.md).
         #[arg(long, requires = "task")]
         link: Option<PathBuf>,
@@ -59,9 +62,9 @@ fn main() -> ExitCode {
         Command::Worker => worker::serve(),
         Command::Compile => fractune_agent::compile::serve(),
         Command::MpsGuard => mps::guard(),
-        Command::Tune { job, out, task, link, start_seconds, confirm_seconds } => {
+        Command::Tune { job, out, task, cache, link, start_seconds, confirm_seconds } => {
             log_to_stderr();
-            let request = tuning::Request { job, out, task };
+            let request = tuning::Request { job, out, task, cache };
             ExitCode::from(match link {
                 Some(link) => tuning::tune_in_pod(&request, link, start_seconds, confirm_seconds),
                 None => tuning::tune(&request),

@@ -17,6 +17,7 @@ pub(crate) struct Request {
     pub(crate) job: PathBuf,
     pub(crate) out: PathBuf,
     pub(crate) task: Option<usize>,
+    pub(crate) cache: Option<PathBuf>,
 }
 
 /// Tunes; the exit code.
@@ -125,7 +126,8 @@ async fn run(
         Some(Language::Cuda) => Target::Cuda(GpuTarget { program, gpu: None }),
         _ => Target::Cpu(WorkerCommand { program, args: vec!["worker".into()] }),
     };
-    let output = Output { folder: request.out.clone(), resume: true, manifest };
+    let cache = request.cache.clone();
+    let output = Output { folder: request.out.clone(), resume: true, manifest, cache };
     Ok(tune::run_linked(&plan, &output, target, linked.map(|(link, _)| link), listener).await?)
 }
 

@@ -67,7 +67,7 @@ fn run(folder: &Path, sharing: &str, resume: bool) -> (JobResult, BTreeMap<u32, 
     let job = JOB.replace("minTimeMs: 1", &format!("minTimeMs: 1, sharing: {sharing}"));
     let (loaded, tasks) = fractune_crds::load(job.as_bytes(), |_| ()).unwrap();
     let plan = Plan::new(loaded.job, tasks);
-    let output = Output { folder: folder.join("out"), resume, manifest: job.into() };
+    let output = Output { folder: folder.join("out"), resume, manifest: job.into(), cache: None };
     let worker = WorkerCommand { program: "python3".into(), args: vec![script.into(), folder.into()] };
     let result = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -4,11 +4,11 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use fractune_agent::compile::nvrtc::Pool;
-use fractune_agent::compile::{CompileFailure, Unit};
+use fractune_agent::compile::{Cache, CompileFailure, Store, Unit};
 use fractune_agent::worker::WorkerCommand;
 use fractune_tuner::kernel::Language;
 use fractune_tuner::task::TaskArgument;
@@ -45,11 +45,21 @@ fn repository() -> &'static Path {
 
 /// A pool of compilers for an H100.
 async fn pool(objects: &Path, limit: Duration) -> Option<Pool> {
+    pool_of(&Store::new(objects, None), limit).await
+}
+
+/// A pool whose artifacts are in a folder below `folder`, and in the cache `cache`.
+async fn sharing(folder: &Path, own: &str, cache: &Path) -> Option<Pool> {
+    let cache = Arc::new(Cache::open(cache));
+    pool_of(&Store::new(&folder.join(own), Some(cache)), LONG).await
+}
+
+async fn pool_of(store: &Store, limit: Duration) -> Option<Pool> {
     // The environment is this process's own, and other tests read it: so the variable is set by `env`.
     let agent = env!("CARGO_BIN_EXE_fractune-agent");
     let args = [format!("FRACTUNE_NVRTC={}", nvrtc()?), agent.into(), "compile".into()];
     let command = WorkerCommand { program: "env".into(), args: args.map(Into::into).to_vec() };
-    let mut pool = Pool::start(command, objects, limit).await.unwrap();
+    let mut pool = Pool::start(command, store, limit).await.unwrap();
     pool.target([9, 0]);
     Some(pool)
 }
@@ -73,6 +83,36 @@ async fn a_kernel_becomes_a_cubin_once() {
     let (second, _) = pool.build(&unit(KERNEL), &[]).await.unwrap();
     assert_eq!((first.path, second.compile_ns), (second.path, 0));
     assert!(first.compile_ns > 0);
+}
+
+#[tokio::test]
+async fn what_one_run_compiled_another_one_takes_with_its_symbols() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("cache");
+    let source = format!("namespace w {{ __constant__ float filter[9]; }}\n{KERNEL}");
+    let macros = vec![("count".to_string(), "3".to_string())];
+    let unit = Unit { entry: "add<float, count>", macros, ..unit(&source) };
+    let variables = ["w::filter".to_string()];
+    let Some(one) = sharing(folder.path(), "one", &cache).await else { return };
+    let (first, symbols) = one.build(&unit, &variables).await.unwrap();
+    assert!(first.compile_ns > 0);
+    let other = sharing(folder.path(), "other", &cache).await.unwrap();
+    let (second, same) = other.build(&unit, &variables).await.unwrap();
+    assert_eq!((second.compile_ns, same), (0, symbols));
+    assert!(second.path.starts_with(folder.path().join("other")), "nobody else can write there");
+    assert_eq!(std::fs::read(first.path).unwrap(), std::fs::read(second.path).unwrap());
+    let (again, _) = other.build(&unit, &variables).await.unwrap();
+    assert_eq!(again.compile_ns, 0);
+
+    let entry = std::fs::read_dir(&cache).unwrap().next().unwrap().unwrap().path();
+    let whole = std::fs::read(&entry).unwrap();
+    std::fs::write(&entry, &whole[..whole.len() / 2]).unwrap();
+    let third = sharing(folder.path(), "third", &cache).await.unwrap();
+    assert!(third.build(&unit, &variables).await.unwrap().0.compile_ns > 0, "it was cut off");
+    assert_eq!(std::fs::read(&entry).unwrap().len(), whole.len(), "and is whole again");
+    let mut older = sharing(folder.path(), "fourth", &cache).await.unwrap();
+    older.target([8, 0]);
+    assert!(older.build(&unit, &variables).await.unwrap().0.compile_ns > 0, "for another GPU");
 }
 
 #[tokio::test]

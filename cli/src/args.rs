@@ -129,6 +129,10 @@ pub struct Run {
     /// Go on with the run in the output folder.
     #[arg(long)]
     pub resume: bool,
+    /// A folder of compiled kernels to share with other runs: what one has compiled, the next one takes from there. Nobody
+    /// else should be able to write it.
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
     /// Tasks tuned at once, instead of the job's.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub parallelism: Option<u32>,

@@ -49,8 +49,13 @@ pub fn run(args: &Run) -> Result<u8, CliError> {
             "--gpu is for CUDA kernels, and this run uses no GPU; leave it out".into(),
         ));
     }
+    if args.cache.is_some() && matches!(target, tune::Target::Replay(_)) {
+        let message = "--cache is for what is compiled, and a recording is only read; leave it out";
+        return Err(CliError::Usage(message.into()));
+    }
     let folder = args.out.clone().unwrap_or_else(|| Path::new("fractune-out").join(&plan.job));
-    let output = Output { folder: folder.clone(), resume: args.resume, manifest };
+    let cache = args.cache.clone();
+    let output = Output { folder: folder.clone(), resume: args.resume, manifest, cache };
     let listener = |event| progress.show(event);
     let result = until_interrupted(tune::run(&plan, &output, target, &listener))?;
     progress.clear();

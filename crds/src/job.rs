@@ -111,6 +111,9 @@ pub struct PodTemplate {
     /// CPUs and memory of the tuning container; the GPU slot is added.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
+    /// Where the pods share compiled kernels, instead of each compiling its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<KernelCache>,
     /// Priority class of the pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
@@ -123,6 +126,16 @@ pub struct PodTemplate {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub annotations: BTreeMap<String, String>,
+}
+
+/// Where pods share compiled kernels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KernelCache {
+    /// Name of a claim in the job's namespace, whose volume keeps them in its folder `fractune-cache`. Whoever can write
+    /// that folder decides what the pods run.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub persistent_volume_claim: String,
 }
 
 /// What the operator reports of a job.

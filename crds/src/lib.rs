@@ -20,8 +20,8 @@ pub use booleans::booleans_to_kubectl;
 pub use figures::{Footprint, Load};
 pub use fractune_tuner::condition::Neighbours;
 pub use job::{
-    AcrossSharesOf, JobTotal, PodTemplate, State, TaskCounts, TuneJob, TuneJobSpec, TuneJobStatus,
-    TunedResult,
+    AcrossSharesOf, JobTotal, KernelCache, PodTemplate, State, TaskCounts, TuneJob, TuneJobSpec,
+    TuneJobStatus, TunedResult,
 };
 pub use load::{LoadError, Manifest, load, parse};
 pub use task::{

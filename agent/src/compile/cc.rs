@@ -11,6 +11,9 @@ use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
+use super::cache::Entry;
+use super::store::Store;
+use super::toolchain::Toolchain;
 use super::{Artifact, CompileFailure, Unit, from_first_error, too_late};
 use crate::process::{Group, Limits, spawn_limited};
 
@@ -33,16 +36,18 @@ const MESSAGE_BYTES: u64 = 64 << 10;
 pub struct Compiler {
     program: PathBuf,
     version: String,
-    objects: PathBuf,
+    store: Store,
     timeout: Duration,
+    /// What objects depend on beside their units, where they are shared.
+    toolchain: Option<Toolchain>,
 }
 
 impl Compiler {
-    /// Finds the compiler: `$CC`, else `cc`. Artifacts will be kept in the folder `objects`.
+    /// Finds the compiler: `$CC`, else `cc`. Artifacts will be kept in `store`.
     ///
     /// # Errors
     /// [`CompileFailure::Machine`] if there is none or it does not run, with what to install.
-    pub async fn find(objects: &Path, timeout: Duration) -> Result<Self, CompileFailure> {
+    pub async fn find(store: &Store, timeout: Duration) -> Result<Self, CompileFailure> {
         let program =
             PathBuf::from(std::env::var_os("CC").filter(|cc| !cc.is_empty()).unwrap_or("cc".into()));
         let shown = program.display().to_string();
@@ -53,7 +58,8 @@ impl Compiler {
         })?;
         let version =
             String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or(&shown).trim().to_string();
-        Ok(Self { program, version, objects: objects.into(), timeout })
+        let toolchain = if store.is_shared() { Some(Toolchain::look(&program).await) } else { None };
+        Ok(Self { program, version, store: store.clone(), timeout, toolchain })
     }
 
     /// First line of the compiler's `--version`.
@@ -68,8 +74,16 @@ impl Compiler {
     /// [`CompileFailure`], either the candidate's or the machine's.
     pub async fn build(&self, unit: &Unit<'_>, cpus: &[usize]) -> Result<Artifact, CompileFailure> {
         let text = unit.text();
-        let path = self.objects.join(format!("{}.so", self.key(unit, &text)));
+        let key = self.key(unit, &text);
+        let path = self.store.objects().join(format!("{key}.so"));
         if path.exists() {
+            return Ok(Artifact { path, compile_ns: 0 });
+        }
+        let shared = self.shared_key(&key, unit).await;
+        if let Some(shared) = &shared
+            && let Some(Entry { image, symbols: _ }) = self.store.borrow(shared).await
+        {
+            self.store.keep(&path, &image).map_err(|e| machine(&path, &e))?;
             return Ok(Artifact { path, compile_ns: 0 });
         }
         let started = Instant::now();
@@ -80,7 +94,13 @@ impl Compiler {
         }
         let compile_ns = started.elapsed().as_nanos() as u64;
         match result {
-            Ok(()) => Ok(Artifact { path, compile_ns }),
+            Ok(()) => {
+                if let Some(shared) = &shared {
+                    let image = std::fs::read(&path).map_err(|e| machine(&path, &e))?;
+                    self.store.lend(shared, Entry { image, symbols: Vec::new() }).await;
+                }
+                Ok(Artifact { path, compile_ns })
+            }
             Err(CompileFailure::Candidate { outcome, message, .. }) => {
                 Err(CompileFailure::Candidate { outcome, message, compile_ns })
             }
@@ -96,8 +116,9 @@ impl Compiler {
         path: &Path,
         cpus: &[usize],
     ) -> Result<(), CompileFailure> {
-        std::fs::create_dir_all(&self.objects).map_err(|e| machine(&self.objects, &e))?;
-        let folder = tempfile::tempdir_in(&self.objects).map_err(|e| machine(&self.objects, &e))?;
+        let objects = self.store.objects();
+        std::fs::create_dir_all(objects).map_err(|e| machine(objects, &e))?;
+        let folder = tempfile::tempdir_in(objects).map_err(|e| machine(objects, &e))?;
         let (source, built) = (folder.path().join("unit.c"), folder.path().join("unit.so"));
         std::fs::write(&source, text).map_err(|e| machine(&source, &e))?;
         let mut command = Command::new(&self.program);
@@ -120,7 +141,7 @@ impl Compiler {
                 Err(candidate(Outcome::CompileError, message))
             }
             Ok(Ok((false, _))) if self.disk_is_full() => {
-                Err(CompileFailure::Machine(format!("{}: no space left on device", self.objects.display())))
+                Err(CompileFailure::Machine(format!("{}: no space left on device", objects.display())))
             }
             Ok(Ok((false, message))) => {
                 let message = message.replace(&source.display().to_string(), &format!("{}.c", unit.name));
@@ -135,15 +156,13 @@ impl Compiler {
     }
 
     fn disk_is_full(&self) -> bool {
-        rustix::fs::statvfs(&self.objects).is_ok_and(|disk| disk.f_bavail * disk.f_frsize < DISK_IS_FULL)
+        rustix::fs::statvfs(self.store.objects())
+            .is_ok_and(|disk| disk.f_bavail * disk.f_frsize < DISK_IS_FULL)
     }
 
     fn key(&self, unit: &Unit<'_>, text: &str) -> String {
         let mut hash = Sha256::new();
-        let mut part = |bytes: &str| {
-            hash.update((bytes.len() as u64).to_le_bytes());
-            hash.update(bytes);
-        };
+        let mut part = |text: &str| super::part(&mut hash, text.as_bytes());
         part(&self.version);
         part(text);
         unit.options.iter().for_each(|option| part(option));
@@ -152,7 +171,14 @@ impl Compiler {
             part(name);
             part(value);
         });
-        super::key(hash)
+        super::hex(hash)
+    }
+
+    /// The key under which other runs, on other machines, find what has `key` in this one. None if it is not shared, or
+    /// may depend on what cannot be told.
+    async fn shared_key(&self, key: &str, unit: &Unit<'_>) -> Option<String> {
+        let environment = self.toolchain.as_ref()?.digest(unit.options, unit.source).await?;
+        Some(super::shared_key(key, &environment))
     }
 }
 
@@ -195,8 +221,11 @@ impl Unit<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use fractune_tuner::kernel::ElementType;
 
+    use super::super::Cache;
     use super::*;
 
     fn unit(source: &str) -> Unit<'_> {
@@ -211,7 +240,15 @@ mod tests {
     }
 
     async fn compiler(dir: &Path, seconds: u64) -> Compiler {
-        Compiler::find(dir, Duration::from_secs(seconds)).await.unwrap()
+        Compiler::find(&Store::new(dir, None), Duration::from_secs(seconds)).await.unwrap()
+    }
+
+    /// A compiler of another run, with the cache in `cache`.
+    async fn of_another_run(dir: &Path, cache: &Path) -> (tempfile::TempDir, Compiler) {
+        let objects = tempfile::tempdir_in(dir).unwrap();
+        let store = Store::new(objects.path(), Some(Arc::new(Cache::open(cache))));
+        let compiler = Compiler::find(&store, Duration::from_mins(1)).await.unwrap();
+        (objects, compiler)
     }
 
     #[tokio::test]
@@ -224,6 +261,61 @@ mod tests {
         assert_eq!(first.path, second.path);
         assert!(first.compile_ns > 0);
         assert_eq!(second.compile_ns, 0);
+    }
+
+    #[tokio::test]
+    async fn what_one_run_compiled_another_one_takes_into_its_own_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = dir.path().join("cache");
+        let unit = unit("#include <math.h>\nvoid f(const float *a, int n) { (void)a; (void)n; (void)x; }");
+        let (_one, compiler) = of_another_run(dir.path(), &cache).await;
+        let first = compiler.build(&unit, &[]).await.unwrap();
+        assert!(first.compile_ns > 0);
+        let (other, compiler) = of_another_run(dir.path(), &cache).await;
+        let second = compiler.build(&unit, &[]).await.unwrap();
+        assert_eq!(second.compile_ns, 0);
+        assert!(second.path.starts_with(other.path()), "nobody else can write there");
+        assert_eq!(std::fs::read(first.path).unwrap(), std::fs::read(second.path).unwrap());
+        let other = Unit { macros: vec![("x".into(), "4".into())], ..unit };
+        assert!(compiler.build(&other, &[]).await.unwrap().compile_ns > 0);
+    }
+
+    #[tokio::test]
+    async fn what_was_damaged_is_compiled_again_and_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = dir.path().join("cache");
+        let unit = unit("void f(const float *a, int n) { (void)a; (void)n; (void)x; }");
+        let (_one, compiler) = of_another_run(dir.path(), &cache).await;
+        compiler.build(&unit, &[]).await.unwrap();
+        let entry = std::fs::read_dir(&cache).unwrap().next().unwrap().unwrap().path();
+        let whole = std::fs::read(&entry).unwrap();
+        std::fs::write(&entry, &whole[..whole.len() - 1]).unwrap();
+        let (_other, compiler) = of_another_run(dir.path(), &cache).await;
+        assert!(compiler.build(&unit, &[]).await.unwrap().compile_ns > 0);
+        let (_third, compiler) = of_another_run(dir.path(), &cache).await;
+        assert_eq!(compiler.build(&unit, &[]).await.unwrap().compile_ns, 0);
+    }
+
+    #[tokio::test]
+    async fn what_depends_on_files_that_no_key_has_in_it_is_not_shared() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = dir.path().join("cache");
+        let options = ["-lm".to_string()];
+        let (_one, compiler) = of_another_run(dir.path(), &cache).await;
+        let unit = Unit { options: &options, ..unit("void f(float *a, int n) { (void)a; (void)n; }") };
+        compiler.build(&unit, &[]).await.unwrap();
+        assert_eq!(std::fs::read_dir(&cache).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_cache_that_cannot_be_written_costs_no_compilation() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let (_one, compiler) = of_another_run(dir.path(), &file).await;
+        let unit = unit("void f(const float *a, int n) { (void)a; (void)n; (void)x; }");
+        assert!(compiler.build(&unit, &[]).await.unwrap().compile_ns > 0);
+        assert_eq!(compiler.build(&unit, &[]).await.unwrap().compile_ns, 0, "in its own folder");
     }
 
     #[tokio::test]

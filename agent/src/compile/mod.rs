@@ -1,11 +1,17 @@
 //! Compiling candidates: C by the system's compiler, CUDA by NVRTC in processes of its own.
 
+mod cache;
 mod cc;
+mod headers;
 pub mod nvrtc;
 mod serve;
+mod store;
+mod toolchain;
 
+pub use cache::Cache;
 pub use cc::{Compiler, SYMBOL};
 pub use serve::serve;
+pub use store::Store;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -40,7 +46,7 @@ pub struct Unit<'a> {
 pub struct Artifact {
     /// The shared object, or the CUBIN.
     pub path: PathBuf,
-    /// Time that compiling took in nanoseconds; 0 when it had been compiled before.
+    /// Time that compiling took in nanoseconds; 0 when it had been compiled before, by this run or one that shares.
     pub compile_ns: u64,
 }
 
@@ -62,12 +68,28 @@ pub enum CompileFailure {
     Machine(String),
 }
 
-/// The key of an artifact, for what has been hashed.
-fn key(hash: Sha256) -> String {
+/// What has been hashed, as a name of a file can have it.
+fn hex(hash: Sha256) -> String {
     hash.finalize().iter().fold(String::new(), |mut hex, byte| {
         let _ = write!(hex, "{byte:02x}");
         hex
     })
+}
+
+/// Hashes some bytes so that no others after or before them could stand for the same.
+fn part(hash: &mut Sha256, bytes: &[u8]) {
+    hash.update((bytes.len() as u64).to_le_bytes());
+    hash.update(bytes);
+}
+
+/// The key under which runs share what has the key `own` in one run, and depends on `environment`, too. What this program
+/// adds to a unit may be different in another version of it.
+fn shared_key(own: &str, environment: &str) -> String {
+    let mut hash = Sha256::new();
+    for bytes in ["fractune", env!("CARGO_PKG_VERSION"), own, environment] {
+        part(&mut hash, bytes.as_bytes());
+    }
+    hex(hash)
 }
 
 /// A compiler's message from its first error on.

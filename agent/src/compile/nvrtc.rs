@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,7 +13,10 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
+use super::cache::Entry;
+use super::headers::{Headers, names_a_file};
 use super::serve::{Reply, Request};
+use super::store::Store;
 use super::{Artifact, CompileFailure, Unit, from_first_error, too_late};
 use crate::process::{Group, spawn_group};
 use crate::worker::WorkerCommand;
@@ -27,14 +30,25 @@ const START: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub struct Pool {
     command: WorkerCommand,
-    objects: PathBuf,
+    store: Store,
     timeout: Duration,
-    version: (i32, i32),
-    library: String,
+    identity: Identity,
+    headers: Headers,
     architecture: String,
     idle: Mutex<Vec<Process>>,
     /// Symbols of every artifact, by its key.
     made: Mutex<HashMap<String, Symbols>>,
+}
+
+/// Which NVRTC it is.
+#[derive(Debug)]
+struct Identity {
+    version: (i32, i32),
+    library: String,
+    /// Sizes and times of its files.
+    files: Vec<String>,
+    /// The folders whose headers may be included.
+    includes: Vec<PathBuf>,
 }
 
 /// What a CUBIN calls the things that a job names.
@@ -47,22 +61,22 @@ pub struct Symbols {
 }
 
 impl Pool {
-    /// Starts a first compiler with `command`. Artifacts will be kept in the folder `objects`.
+    /// Starts a first compiler with `command`. Artifacts will be kept in `store`.
     ///
     /// # Errors
     /// [`CompileFailure::Machine`] if there is no NVRTC, with where it was looked for and what to install.
     pub async fn start(
         command: WorkerCommand,
-        objects: &Path,
+        store: &Store,
         timeout: Duration,
     ) -> Result<Self, CompileFailure> {
-        let (process, version, library) = Process::start(&command).await.map_err(CompileFailure::Machine)?;
+        let (process, identity) = Process::start(&command).await.map_err(CompileFailure::Machine)?;
         Ok(Self {
             command,
-            objects: objects.into(),
+            store: store.clone(),
             timeout,
-            version,
-            library,
+            headers: Headers::new(identity.includes.clone()),
+            identity,
             architecture: String::new(),
             idle: Mutex::new(vec![process]),
             made: Mutex::default(),
@@ -77,13 +91,13 @@ impl Pool {
     /// Major and minor version of NVRTC.
     #[must_use]
     pub fn version(&self) -> (i32, i32) {
-        self.version
+        self.identity.version
     }
 
     /// NVRTC's library.
     #[must_use]
     pub fn library(&self) -> &str {
-        &self.library
+        &self.identity.library
     }
 
     /// Compiles `unit` and finds the symbols of its entry point and of `variables`, unless that is done already.
@@ -97,9 +111,16 @@ impl Pool {
     ) -> Result<(Artifact, Symbols), CompileFailure> {
         let request = self.request(unit, variables);
         let key = self.key(&request);
-        let path = self.objects.join(format!("{key}.cubin"));
+        let path = self.store.objects().join(format!("{key}.cubin"));
+        let failed = |error| CompileFailure::Machine(format!("{}: {error}", path.display()));
         let made = lock(&self.made).get(&key).cloned();
         if let Some(symbols) = made.filter(|_| path.exists()) {
+            return Ok((Artifact { path, compile_ns: 0 }, symbols));
+        }
+        let shared = self.shared_key(&key, unit);
+        if let Some((image, symbols)) = self.borrow(shared.as_deref(), variables.len()).await {
+            self.store.keep(&path, &image).map_err(failed)?;
+            lock(&self.made).insert(key, symbols.clone());
             return Ok((Artifact { path, compile_ns: 0 }, symbols));
         }
         let started = Instant::now();
@@ -125,19 +146,19 @@ impl Pool {
             }
             Err(Broken::Machine(why)) => return Err(CompileFailure::Machine(why)),
         };
-        self.keep(&path, &image)
-            .map_err(|error| CompileFailure::Machine(format!("{}: {error}", path.display())))?;
+        self.store.keep(&path, &image).map_err(failed)?;
         lock(&self.made).insert(key, symbols.clone());
+        if let Some(shared) = &shared {
+            self.store.lend(shared, Entry { image, symbols: symbols.to_list() }).await;
+        }
         Ok((Artifact { path, compile_ns }, symbols))
     }
 
-    /// Writes an artifact aside and moves it to its place when it is whole.
-    fn keep(&self, path: &Path, image: &[u8]) -> io::Result<()> {
-        std::fs::create_dir_all(&self.objects)?;
-        let mut file = tempfile::NamedTempFile::new_in(&self.objects)?;
-        io::Write::write_all(&mut file, image)?;
-        file.persist(path)?;
-        Ok(())
+    /// What another run has compiled.
+    async fn borrow(&self, shared: Option<&str>, variables: usize) -> Option<(Vec<u8>, Symbols)> {
+        let Entry { image, symbols } = self.store.borrow(shared?).await?;
+        let symbols = Symbols::of_list(symbols).filter(|symbols| symbols.variables.len() == variables)?;
+        Some((image, symbols))
     }
 
     /// Compiles in a process that waits, or in a new one.
@@ -173,10 +194,36 @@ impl Pool {
 
     fn key(&self, request: &Request) -> String {
         let mut hash = Sha256::new();
-        hash.update(format!("{:?}", self.version));
+        hash.update(format!("{:?}", self.identity.version));
         // Plain strings, so that this does not fail.
         hash.update(serde_json::to_vec(request).unwrap_or_default());
-        super::key(hash)
+        super::hex(hash)
+    }
+
+    /// The key under which other runs, on other machines, find what has `key` in this one. None if it is not shared, or
+    /// may depend on what cannot be told.
+    fn shared_key(&self, key: &str, unit: &Unit<'_>) -> Option<String> {
+        let told = !self.identity.files.is_empty() && !unit.options.iter().any(|option| names_a_file(option));
+        if !self.store.is_shared() || !told {
+            return None;
+        }
+        let headers = self.headers.digest(unit.source)?;
+        let mut hash = Sha256::new();
+        for text in self.identity.files.iter().chain([&headers]) {
+            super::part(&mut hash, text.as_bytes());
+        }
+        Some(super::shared_key(key, &super::hex(hash)))
+    }
+}
+
+impl Symbols {
+    fn to_list(&self) -> Vec<String> {
+        std::iter::once(&self.entry).chain(&self.variables).cloned().collect()
+    }
+
+    fn of_list(list: Vec<String>) -> Option<Self> {
+        let mut list = list.into_iter();
+        Some(Self { entry: list.next()?, variables: list.collect() })
     }
 }
 
@@ -197,8 +244,8 @@ struct Process {
 }
 
 impl Process {
-    /// Starts a compiler: also its version and its library.
-    async fn start(command: &WorkerCommand) -> Result<(Self, (i32, i32), String), String> {
+    /// Starts a compiler: also which one it is.
+    async fn start(command: &WorkerCommand) -> Result<(Self, Identity), String> {
         let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", command.program.display());
         let mut child = Command::new(&command.program);
         child.args(&command.args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -208,7 +255,9 @@ impl Process {
         };
         let mut process = Self { group, requests, replies: BufReader::new(replies) };
         match timeout(START, process.reply()).await {
-            Ok(Ok(Reply::Ready { version, library })) => Ok((process, version, library)),
+            Ok(Ok(Reply::Ready { version, library, files, includes })) => {
+                Ok((process, Identity { version, library, files, includes }))
+            }
             Ok(Ok(Reply::Unusable(why))) => Err(why),
             Ok(Ok(_)) => Err(failed(&"the compiler speaks out of protocol")),
             Ok(Err(error)) => Err(failed(&format!("the compiler process does not start: {error}"))),

@@ -2,12 +2,15 @@
 //!
 //! A source may crash the compiler, keep it busy for ever or eat all memory. It does so here, confined.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufRead as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use rustix::process::{Resource, Rlimit, nice, setrlimit};
 use serde::{Deserialize, Serialize};
 
+use super::toolchain::stamp;
 use crate::backend::cuda::nvrtc::{Nvrtc, Program};
 use crate::worker::confine::{self, Readable};
 use crate::worker::limits::lifelines;
@@ -37,6 +40,10 @@ pub(super) enum Reply {
     Ready {
         version: (i32, i32),
         library: String,
+        /// Sizes and times of the files that it was loaded from.
+        files: Vec<String>,
+        /// The folders whose headers may be included.
+        includes: Vec<PathBuf>,
     },
     /// In place of `Ready`: why there is none.
     Unusable(String),
@@ -71,7 +78,12 @@ fn session() -> io::Result<()> {
         Ok(nvrtc) => nvrtc,
         Err(error) => return write(&mut replies, &Reply::Unusable(error.to_string()), &[]),
     };
-    let ready = Reply::Ready { version: nvrtc.version(), library: nvrtc.library().to_string() };
+    let ready = Reply::Ready {
+        version: nvrtc.version(),
+        library: nvrtc.library().to_string(),
+        files: files(),
+        includes: nvrtc.includes().to_vec(),
+    };
     // A source can include any file, and the compiler quotes it in its messages: headers are all it may see.
     confine::confine(Readable::Only(nvrtc.includes()));
     write(&mut replies, &ready, &[])?;
@@ -89,6 +101,17 @@ fn session() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The files of NVRTC that this process has loaded: two releases may have the same version number.
+fn files() -> Vec<String> {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    let paths: BTreeSet<&str> = maps.lines().filter_map(|line| line.get(line.find('/')?..)).collect();
+    paths.into_iter().map(Path::new).filter(|path| is_nvrtc(path)).map(stamp).collect()
+}
+
+fn is_nvrtc(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("libnvrtc"))
 }
 
 fn write(replies: &mut impl io::Write, reply: &Reply, image: &[u8]) -> io::Result<()> {

@@ -17,6 +17,7 @@ mod socket;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use fractune_tuner::kernel::SizesAs;
@@ -31,6 +32,7 @@ pub use interrupt::until_interrupted;
 pub use plan::{Event, Listener, Output, Plan, RunError, exit};
 
 use crate::backend::replay::Recording;
+use crate::compile::{Cache, Store};
 use crate::gate::{Access, Gate};
 use crate::link::{self, Link};
 use crate::worker::WorkerCommand;
@@ -91,10 +93,14 @@ pub async fn run_linked(
     link: Option<&Link>,
     listener: Listener<'_>,
 ) -> Result<JobResult, RunError> {
-    let objects = output.folder.join(folder::OBJECTS);
-    let backend = Backend::start(plan, &objects, target).await?;
+    let cache = output.cache.as_deref().map(|folder| Arc::new(Cache::open(folder)));
+    let tell = || cache.iter().filter_map(|cache| cache.take_note()).map(Event::Note).for_each(listener);
+    tell();
+    let store = Store::new(&output.folder.join(folder::OBJECTS), cache.clone());
+    let backend = Backend::start(plan, &store, target).await?;
     let result = tune_all(plan, output, &backend, link, listener).await;
     backend.stop().await;
+    tell();
     result
 }
 

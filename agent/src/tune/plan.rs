@@ -92,6 +92,8 @@ pub struct Output {
     pub resume: bool,
     /// The job as it was read, kept beside the results as `job.yaml`.
     pub manifest: Vec<u8>,
+    /// A folder of compiled kernels that this run shares with others.
+    pub cache: Option<PathBuf>,
 }
 
 /// What a run tells while it runs. Tasks are numbered as in the plan.

@@ -10,7 +10,7 @@ use super::backend::{Backend, Prepared};
 use super::batch::acquire;
 use super::plan::{Plan, RunError};
 use super::session::Runner;
-use crate::compile::CompileFailure;
+use crate::compile::{CompileFailure, Store};
 use crate::gate::Need;
 
 /// Run time of one measurement, in nanoseconds.
@@ -59,7 +59,7 @@ pub async fn recheck(
 ) -> Result<Vec<Recheck>, RunError> {
     let io = |error: std::io::Error| RunError::Io(format!("a temporary folder: {error}"));
     let objects = tempfile::tempdir().map_err(io)?;
-    let backend = Backend::start(plan, objects.path(), target).await?;
+    let backend = Backend::start(plan, &Store::new(objects.path(), None), target).await?;
     let rechecks = recheck_all(plan, result, &backend, times).await;
     backend.stop().await;
     rechecks

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use fractune_crds::{GROUP, TuneJobSpec, labels, names};
+use fractune_crds::{GROUP, KernelCache, TuneJobSpec, labels, names};
 use fractune_tuner::kernel::Language;
 use k8s_openapi::api::core::v1::ConfigMapProjection;
 use k8s_openapi::api::core::v1::{
     Capabilities, ConfigMapVolumeSource, Container, DownwardAPIProjection, DownwardAPIVolumeFile,
     EmptyDirVolumeSource, EnvVar, EnvVarSource, ExecAction, KeyToPath, ObjectFieldSelector,
-    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ProjectedVolumeSource, ResourceRequirements,
-    SeccompProfile, SecurityContext, ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
+    PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+    ProjectedVolumeSource, ResourceRequirements, SeccompProfile, SecurityContext,
+    ServiceAccountTokenProjection, Volume, VolumeMount, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -25,6 +26,10 @@ const USER: i64 = 65532;
 const WORK: &str = "/var/lib/fractune";
 const LINK: &str = "/var/lib/fractune/link";
 const OUT: &str = "/var/lib/fractune/out";
+/// Where the tuning container finds kernels that others have compiled.
+const CACHE: &str = "/var/lib/fractune-cache";
+/// The folder of the claim's volume that it sees. All else on it is not candidates' to read.
+const CACHE_FOLDER: &str = "fractune-cache";
 const MANIFEST_FOLDER: &str = "/etc/fractune";
 /// Where clients of Kubernetes look for their credential.
 const CREDENTIAL: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -48,6 +53,8 @@ pub(super) fn template(observed: &Observed, settings: &Settings) -> PodTemplateS
             run_as_user: Some(USER),
             run_as_group: Some(USER),
             fs_group: Some(USER),
+            // Else kubelet looks at every file of the volume for every pod.
+            fs_group_change_policy: cache(&observed.job.spec).map(|_| "OnRootMismatch".to_owned()),
             seccomp_profile: Some(SeccompProfile {
                 type_: "RuntimeDefault".to_owned(),
                 ..Default::default()
@@ -69,14 +76,20 @@ pub(super) fn template(observed: &Observed, settings: &Settings) -> PodTemplateS
 /// Runs candidates, and has no credential.
 fn tune(spec: &TuneJobSpec, resources: Option<ResourceRequirements>, settings: &Settings) -> Container {
     let manifest = format!("{MANIFEST_FOLDER}/{}", names::MANIFEST_KEY);
+    let mut words = vec!["tune", &manifest, "--out", OUT, "--link", LINK];
+    let mut mounts = vec![
+        mount("manifest", MANIFEST_FOLDER, true),
+        mount("work", WORK, false),
+        mount("tune-tmp", "/tmp", false),
+    ];
+    if cache(spec).is_some() {
+        words.extend(["--cache", CACHE]);
+        mounts.push(VolumeMount { sub_path: Some(CACHE_FOLDER.to_owned()), ..mount("cache", CACHE, false) });
+    }
     Container {
-        args: Some(arguments(&["tune", &manifest, "--out", OUT, "--link", LINK])),
+        args: Some(arguments(&words)),
         resources: Some(requirements(spec, resources)),
-        volume_mounts: Some(vec![
-            mount("manifest", MANIFEST_FOLDER, true),
-            mount("work", WORK, false),
-            mount("tune-tmp", "/tmp", false),
-        ]),
+        volume_mounts: Some(mounts),
         // What it says last, where it fails before it could tell the reporter.
         termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         ..container(TUNE, settings)
@@ -180,13 +193,26 @@ fn volumes(observed: &Observed) -> Vec<Volume> {
         }),
         ..Volume::default()
     };
-    vec![
+    let mut volumes = vec![
         manifest,
         scratch("work", "4Gi"),
         scratch("tune-tmp", "2Gi"),
         scratch("reporter-tmp", "16Mi"),
         credential(),
-    ]
+    ];
+    volumes.extend(cache(&observed.job.spec).map(|cache| Volume {
+        name: "cache".to_owned(),
+        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+            claim_name: cache.persistent_volume_claim.clone(),
+            read_only: None,
+        }),
+        ..Volume::default()
+    }));
+    volumes
+}
+
+fn cache(spec: &TuneJobSpec) -> Option<&KernelCache> {
+    spec.template.as_ref()?.cache.as_ref()
 }
 
 /// What Kubernetes mounts by itself where it is let: a token bound to the pod, the API server's authority, and the

@@ -79,6 +79,32 @@ fn a_cuda_job_asks_for_one_slot_of_its_largest_share_beside_the_users_wishes() {
 }
 
 #[test]
+fn a_cache_is_mounted_where_it_is_asked_for_and_only_in_tune() {
+    let pod =
+        |observed: &Observed| observed.batch.as_ref().unwrap().spec.clone().unwrap().template.spec.unwrap();
+    let of = |container: &k8s_openapi::api::core::v1::Container, name: &str| {
+        container.volume_mounts.iter().flatten().find(|mount| mount.name == name).cloned()
+    };
+    let without = pod(&planned(job(|_| ())));
+    assert!(without.volumes.unwrap().iter().all(|volume| volume.persistent_volume_claim.is_none()));
+    assert!(!without.containers[0].args.as_ref().unwrap().contains(&"--cache".to_owned()));
+    assert_eq!(of(&without.containers[0], "cache"), None);
+
+    let claim = |job: &mut serde_json::Value| {
+        job["spec"]["template"] = json!({"cache": {"persistentVolumeClaim": "kernels"}});
+    };
+    let with = pod(&planned(job(claim)));
+    let volume = with.volumes.unwrap().into_iter().find(|volume| volume.name == "cache").unwrap();
+    assert_eq!(volume.persistent_volume_claim.unwrap().claim_name, "kernels");
+    let mount = of(&with.containers[0], "cache").unwrap();
+    assert_eq!(mount.mount_path, "/var/lib/fractune-cache");
+    assert_eq!(mount.sub_path.as_deref(), Some("fractune-cache"), "nothing else of the volume is seen");
+    let args = with.containers[0].args.clone().unwrap();
+    assert_eq!(args[args.len() - 2..], ["--cache", "/var/lib/fractune-cache"]);
+    assert_eq!(of(&with.init_containers.unwrap()[0], "cache"), None);
+}
+
+#[test]
 fn a_share_of_the_cpus_is_a_whole_cpu_at_least() {
     let observed = planned(job(|job| job["spec"]["shares"] = json!([25, 100])));
     let pod = observed.batch.as_ref().unwrap().spec.clone().unwrap().template.spec.unwrap();

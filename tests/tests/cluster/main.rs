@@ -1,5 +1,6 @@
 //! Tests of the operator, the agent and the chart on a real Kubernetes: docs/testing.md.
 
+mod cache;
 mod faults;
 mod lifecycle;
 mod node;
@@ -45,6 +46,7 @@ fn cases() -> Vec<Case> {
         plugin::a_job_is_watched_to_its_end_and_its_results_are_those_of_a_local_run,
         plugin::a_job_is_suspended_and_resumed_by_a_manager_of_its_own,
         plugin::the_doctor_finds_nothing_wrong_and_then_the_verb_that_was_cut,
+        cache::what_one_pod_compiled_no_other_one_compiles_again,
         faults::a_deleted_pod_is_replaced_and_goes_on_from_its_checkpoint,
         faults::the_pod_of_a_drained_node_goes_on_on_another_one,
         faults::a_pod_that_vanishes_costs_only_what_was_not_checkpointed,

@@ -1,6 +1,5 @@
 //! C kernels on this machine's CPUs.
 
-use std::path::Path;
 use std::time::Duration;
 
 use fractune_tuner::kernel::{ElementType, Language};
@@ -10,7 +9,7 @@ use fractune_tuner::task::{Task, TaskArgument};
 use super::worker::{self, Ready};
 use super::{Prepared, SHORTEST_COMPILE_LIMIT};
 use crate::backend::cpu;
-use crate::compile::{Artifact, CompileFailure, Compiler, SYMBOL, Unit};
+use crate::compile::{Artifact, CompileFailure, Compiler, SYMBOL, Store, Unit};
 use crate::gate::{Gate, Need};
 use crate::process::allowed_cpus;
 use crate::tune::batch::acquire;
@@ -31,12 +30,12 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// The CPUs that this process may use, with compiled kernels kept in `objects`. `worker` starts a worker.
+    /// The CPUs that this process may use, with compiled kernels kept in `store`. `worker` starts a worker.
     ///
     /// # Errors
     /// [`RunError::Machine`] if there is no C compiler or a share is less than one CPU, [`RunError::Spec`] if a
     /// task is not in C or does not fit in memory.
-    pub(super) async fn start(plan: &Plan, objects: &Path, worker: WorkerCommand) -> Result<Self, RunError> {
+    pub(super) async fn start(plan: &Plan, store: &Store, worker: WorkerCommand) -> Result<Self, RunError> {
         if let Some(task) = plan.tasks.iter().find(|task| task.kernel.language != Language::C) {
             return Err(RunError::Spec(format!(
                 "kernel {:?} is in CUDA, and backend cpu runs C; a job of CUDA kernels alone runs on a GPU (--backend \
@@ -61,8 +60,7 @@ impl Cpu {
         }
         let timeout =
             Duration::from_secs(u64::from(plan.measure.timeout_seconds)).max(SHORTEST_COMPILE_LIMIT);
-        let compiler =
-            Compiler::find(objects, timeout).await.map_err(|e| RunError::Machine(e.to_string()))?;
+        let compiler = Compiler::find(store, timeout).await.map_err(|e| RunError::Machine(e.to_string()))?;
         Ok(Self { cpus, compiler, worker })
     }
 

@@ -5,7 +5,6 @@ mod cuda;
 mod worker;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use fractune_tuner::condition::Neighbours;
@@ -23,7 +22,7 @@ use super::Target;
 use super::plan::{Plan, RunError};
 use super::socket;
 use crate::backend::replay::Recording;
-use crate::compile::CompileFailure;
+use crate::compile::{CompileFailure, Store};
 use crate::gate::{Gate, Need};
 use crate::worker::Worker;
 use crate::worker::protocol::Load;
@@ -57,16 +56,16 @@ fn refused(message: String) -> CompileFailure {
 }
 
 impl Backend {
-    /// Gets ready what a plan's tasks need, with compiled kernels kept in `objects`.
+    /// Gets ready what a plan's tasks need, with compiled kernels kept in `store`.
     ///
     /// # Errors
     /// [`RunError::Machine`] if something is missing on this machine, [`RunError::Spec`] if the tasks are not
     /// for this target.
-    pub(super) async fn start(plan: &Plan, objects: &Path, target: Target) -> Result<Self, RunError> {
+    pub(super) async fn start(plan: &Plan, store: &Store, target: Target) -> Result<Self, RunError> {
         match target {
-            Target::Cpu(worker) => Cpu::start(plan, objects, worker).await.map(Backend::Cpu),
+            Target::Cpu(worker) => Cpu::start(plan, store, worker).await.map(Backend::Cpu),
             Target::Cuda(gpu) => {
-                Cuda::start(plan, objects, &gpu).await.map(|cuda| Backend::Cuda(Box::new(cuda)))
+                Cuda::start(plan, store, &gpu).await.map(|cuda| Backend::Cuda(Box::new(cuda)))
             }
             Target::Replay(recording) => match plan.tasks.iter().find_map(|task| recording.mismatch(task)) {
                 Some(mismatch) => Err(RunError::Spec(mismatch)),

@@ -9,7 +9,7 @@ mod ready;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use fractune_tuner::kernel::Language;
@@ -26,7 +26,7 @@ use super::worker::{self, RETRY_AFTER, Ready};
 use super::{Prepared, SHORTEST_COMPILE_LIMIT};
 use crate::backend::cuda::CHECKS;
 use crate::compile::nvrtc::{Pool, Symbols};
-use crate::compile::{Artifact, CompileFailure, Unit};
+use crate::compile::{Artifact, CompileFailure, Store, Unit};
 use crate::gate::Gate;
 use crate::mps::{GuardCommand, Mps, MpsError, PIPE_DIRECTORY};
 use crate::nvml::{Card, Nvml};
@@ -87,7 +87,7 @@ impl Cuda {
     /// # Errors
     /// [`RunError::Machine`] with what is missing or cannot be had, [`RunError::Spec`] if a task is not in CUDA
     /// or does not fit in the GPU's memory.
-    pub(super) async fn start(plan: &Plan, objects: &Path, target: &GpuTarget) -> Result<Self, RunError> {
+    pub(super) async fn start(plan: &Plan, store: &Store, target: &GpuTarget) -> Result<Self, RunError> {
         if let Some(task) = plan.tasks.iter().find(|task| task.kernel.language != Language::Cuda) {
             return Err(RunError::Spec(format!(
                 "kernel {:?} is in C, and backend cuda runs CUDA; give the kernels of each language a job of their own",
@@ -143,7 +143,7 @@ impl Cuda {
                 .map_err(|error| RunError::Machine(format!("shares under 100 % need MPS, and {error}")))
         };
         let compiler = async {
-            Pool::start(target.command("compile"), objects, timeout)
+            Pool::start(target.command("compile"), store, timeout)
                 .await
                 .map_err(|failure| RunError::Machine(failure.to_string().replacen("cannot compile: ", "", 1)))
         };
