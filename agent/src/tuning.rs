@@ -146,7 +146,7 @@ fn log_event(event: Event) {
                 trial.measurements.iter().filter_map(|m| Some((m.share, m.time_ns?))).collect();
             info!(trial = trial.trial, outcome = %trial.outcome, ?times, "trial");
         }
-        Event::Finals { share, entries, .. } => info!(share, entries, "measuring finalists quietly"),
+        Event::Finals { condition, entries, .. } => info!(%condition, entries, "measuring finalists"),
         Event::TaskFinished { result, .. } => {
             info!(
                 task = format!("{}/{}", result.kernel, result.problem),

@@ -61,12 +61,13 @@ for line in sys.stdin:
         break
 "#;
 
-fn run(folder: &Path) -> (JobResult, BTreeMap<u32, (Outcome, Option<String>)>) {
+fn run(folder: &Path, sharing: &str, resume: bool) -> (JobResult, BTreeMap<u32, (Outcome, Option<String>)>) {
     let script = folder.join("worker.py");
     std::fs::write(&script, WORKER).unwrap();
-    let (loaded, tasks) = fractune_crds::load(JOB.as_bytes(), |_| ()).unwrap();
+    let job = JOB.replace("minTimeMs: 1", &format!("minTimeMs: 1, sharing: {sharing}"));
+    let (loaded, tasks) = fractune_crds::load(job.as_bytes(), |_| ()).unwrap();
     let plan = Plan::new(loaded.job, tasks);
-    let output = Output { folder: folder.join("out"), resume: false, manifest: JOB.into(), cache: None };
+    let output = Output { folder: folder.join("out"), resume, manifest: job.into(), cache: None };
     let worker = WorkerCommand { program: "python3".into(), args: vec![script.into(), folder.into()] };
     let result = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -80,8 +81,15 @@ fn run(folder: &Path) -> (JobResult, BTreeMap<u32, (Outcome, Option<String>)>) {
 
 #[test]
 fn only_what_loses_the_device_again_when_it_is_alone_is_blamed() {
+    for sharing in ["Auto", "Exclusive"] {
+        blames_the_culprit_alone(sharing);
+    }
+}
+
+fn blames_the_culprit_alone(sharing: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let (result, trials) = run(folder.path());
+    let (result, trials) = run(folder.path(), sharing, false);
+    assert_eq!(format!("{:?}", result.measure.sharing), sharing);
     assert_eq!(trials.len(), 8);
     for (trial, (outcome, message)) in &trials {
         if *trial == 2 {
@@ -95,4 +103,12 @@ fn only_what_loses_the_device_again_when_it_is_alone_is_blamed() {
     assert_eq!((best.trial, best.time_ns), (0, 1000));
     let footprint = result.tasks[0].shares[0].footprint.unwrap();
     assert_eq!((footprint.blocks, footprint.registers), (8, 32), "the winner's, as the worker said");
+}
+
+#[test]
+fn a_run_may_go_on_with_another_sharing() {
+    let folder = tempfile::tempdir().unwrap();
+    run(folder.path(), "Shared", false);
+    let (_, trials) = run(folder.path(), "Exclusive", true);
+    assert_eq!(trials.len(), 8);
 }

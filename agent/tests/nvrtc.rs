@@ -235,3 +235,16 @@ async fn the_checks_of_outputs_compile_with_a_kernel_for_every_type() {
         assert_eq!(pool.build(&unit, &[]).await.unwrap().1.entry, entry);
     }
 }
+
+#[tokio::test]
+async fn the_loads_that_run_beside_compile_for_every_architecture_that_is_supported() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(mut pool) = pool(folder.path(), LONG).await else { return };
+    for architecture in [[7, 5], [8, 0], [8, 6], [8, 9], [9, 0], [10, 0], [12, 0]] {
+        pool.target(architecture);
+        for entry in ["fractune_compute", "fractune_memory"] {
+            let unit = Unit { entry, ..unit(fractune_agent::backend::cuda::LOADS) };
+            assert_eq!(pool.build(&unit, &[]).await.unwrap().1.entry, entry, "{architecture:?}");
+        }
+    }
+}

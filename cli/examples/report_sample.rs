@@ -7,7 +7,7 @@ use kubectl_fractune::report::{ReportInput, page};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let path = std::env::args().nth(1).unwrap_or_else(|| "synthetic.html".to_owned());
-    let (job, logs) = synthetic::job();
+    let (job, logs) = synthetic::loaded();
     let settings = [("Strategy", "Auto"), ("Seed", "1"), ("Cache state", "Cold"), ("Finalists", "10")];
     let input = ReportInput {
         job: &job,

@@ -1,13 +1,38 @@
 //! What times at all shares say, in words: for the terminal and for the report.
 
-use fractune_tuner::results::{JobResult, TaskResult};
+use fractune_tuner::condition::Neighbours;
+use fractune_tuner::results::{JobResult, Load, LoadedResult, TaskResult};
 
-use crate::table::signed_percent;
+use crate::table::{signed_percent, three_digits};
 
 /// One sentence on how much of the device is enough, and one on the configuration that serves every share. None where
 /// the job has one share.
 pub(crate) fn sentences(job: &JobResult, task: &TaskResult) -> Vec<String> {
-    [knee(job, task), one_for_all(task)].into_iter().flatten().collect()
+    [knee(job, task), one_for_all(task), one_for_conditions(task)].into_iter().flatten().collect()
+}
+
+/// How much the loads did that finalists were measured beside, one sentence for each.
+pub(crate) fn loads(task: &TaskResult) -> Vec<String> {
+    let sentence = |loaded: &LoadedResult| {
+        let Load { share, units, alone_per_second, beside_per_second } = loaded.load;
+        let rate = |per_second: f64| rate(loaded.neighbours, per_second);
+        format!(
+            "the {} load at {share} % ({units} SMs) did {} alone and {} beside {} %",
+            loaded.neighbours,
+            rate(alone_per_second),
+            rate(beside_per_second),
+            loaded.result.share
+        )
+    };
+    task.loaded.iter().map(sentence).collect()
+}
+
+/// `45.1 TFLOP/s`, or `2.07 TB/s`.
+fn rate(neighbours: Neighbours, per_second: f64) -> String {
+    let unit = if neighbours == Neighbours::Memory { "B/s" } else { "FLOP/s" };
+    let (scaled, prefix) =
+        if per_second >= 1e12 { (per_second / 1e12, "T") } else { (per_second / 1e9, "G") };
+    format!("{} {prefix}{unit}", three_digits(scaled))
 }
 
 /// Why a share has another winner than the largest, one sentence for each share of which the device told enough.
@@ -43,6 +68,17 @@ fn one_for_all(task: &TaskResult) -> Option<String> {
         format!("{} than the best at {} %, where it loses most", longer(choice.worst_loss), choice.worst_at)
     };
     Some(format!("one for all shares: {which}{} ({worst})", choice.configuration))
+}
+
+fn one_for_conditions(task: &TaskResult) -> Option<String> {
+    let choice = task.one_for_conditions()?;
+    Some(format!(
+        "one for all conditions: {} ({} than the best at {}, where it loses most; over all, {} than each condition's own)",
+        choice.configuration,
+        longer(choice.worst_loss),
+        choice.worst_at,
+        longer(choice.mean_loss)
+    ))
 }
 
 fn longer(loss: f64) -> String {
@@ -89,5 +125,17 @@ mod tests {
         let told = sentences(&job, &task);
         assert!(told[1].starts_with("one for all shares: the default, "), "{told:?}");
         assert!(told[1].ends_with("(the best at each)"), "{told:?}");
+    }
+
+    #[test]
+    fn loads_are_told_in_the_unit_of_what_they_do() {
+        assert_eq!(rate(Neighbours::Compute, 4.512e13), "45.1 TFLOP/s");
+        assert_eq!(rate(Neighbours::Memory, 8.5e11), "850 GB/s");
+        let (job, _) = sample::loaded();
+        let told = loads(&job.tasks[0]);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].starts_with("the Compute load at 75 % (48 SMs) did "), "{told:?}");
+        let all = sentences(&job, &job.tasks[0]);
+        assert!(all.iter().any(|said| said.starts_with("one for all conditions: ")), "{all:?}");
     }
 }

@@ -172,6 +172,13 @@ fn settings(result: &JobResult) -> Vec<(String, String)> {
     [
         ("Strategy", format!("{:?}, seed {}", search.strategy, search.seed)),
         ("Caches before a run", format!("{:?}", measure.cache)),
+        (
+            "Sharing while searching",
+            format!(
+                "{:?}; what is reported was measured again with no other trial beside it",
+                measure.sharing
+            ),
+        ),
         ("Noise target", format!("{} % of the median", measure.max_noise_percent)),
         ("Time limit of a trial", format!("{} s", measure.timeout_seconds)),
         ("Finalists of each share", measure.finalists.to_string()),

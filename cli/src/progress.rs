@@ -78,10 +78,11 @@ impl Progress {
                     self.say(&line);
                 }
             }
-            Event::Finals { task, share, entries } => {
+            Event::Finals { task, condition, entries } => {
                 let tasks = self.tasks.borrow();
                 let Some(task) = tasks.get(&task) else { return };
-                let message = format!("measuring {entries} finalists quietly at {share} %");
+                let how = if condition.neighbours.is_quiet() { "quietly " } else { "" };
+                let message = format!("measuring {entries} finalists {how}at {condition}");
                 match &task.bar {
                     Some(bar) => bar.set_message(message),
                     None => self.say(&format!("{}: {message}", task.name)),

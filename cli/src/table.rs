@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 use fractune_agent::tune::recheck::Recheck;
+use fractune_tuner::condition::Condition;
 use fractune_tuner::results::{JobResult, ShareResult, TaskResult, Timed};
 
 use crate::across;
@@ -62,7 +63,9 @@ fn push_across(text: &mut String, job: &JobResult) {
     let told: Vec<(&TaskResult, Vec<String>)> = job
         .tasks
         .iter()
-        .map(|task| (task, [across::sentences(job, task), across::causes(job, task)].concat()))
+        .map(|task| {
+            (task, [across::sentences(job, task), across::causes(job, task), across::loads(task)].concat())
+        })
         .collect();
     if told.iter().all(|(_, sentences)| sentences.is_empty()) {
         return;
@@ -154,20 +157,27 @@ pub(crate) fn noise(timed: &Timed) -> String {
     timed.noise_percent.map_or("?".to_owned(), |noise| format!("{noise:.1} %"))
 }
 
-/// What each other share's choice costs at this share: the share it was tuned at, and the loss or why
-/// there is none.
-pub(crate) fn losses(job: &JobResult, share: &ShareResult) -> Vec<(u8, String)> {
-    let others = job.shares.iter().copied().filter(|&other| other != share.share);
-    others.map(|other| (other, loss(share, other))).collect()
+/// What was found under each condition: the shares quietly, then those beside loads.
+pub(crate) fn conditions(task: &TaskResult) -> Vec<(Condition, &ShareResult)> {
+    let quiet = task.shares.iter().map(|result| (Condition::quiet(result.share), result));
+    let beside = task.loaded.iter().map(|loaded| (loaded.condition(), &loaded.result));
+    quiet.chain(beside).collect()
 }
 
-/// The loss with the choice of one share, as text.
-pub(crate) fn loss(share: &ShareResult, tuned_at: u8) -> String {
-    match (share.loss_with_choice_of(tuned_at), share.served.iter().any(|s| s.tuned_at == tuned_at)) {
+/// What the quiet choice of each other share costs under this condition (beside a load, that of its own share, too):
+/// the share it was tuned at, and the loss or why there is none.
+pub(crate) fn losses(job: &JobResult, condition: Condition, result: &ShareResult) -> Vec<(u8, String)> {
+    let others = job.shares.iter().copied().filter(|&other| Condition::quiet(other) != condition);
+    others.map(|other| (other, loss(result, Condition::quiet(other)))).collect()
+}
+
+/// The loss with the choice of one condition, as text.
+pub(crate) fn loss(result: &ShareResult, tuned: Condition) -> String {
+    match (result.loss_with_choice_under(tuned), result.served_choice(tuned)) {
         (Some(loss), _) => signed_percent(loss * 100.0),
-        (None, true) => "failed".to_owned(),
+        (None, Some(_)) => "failed".to_owned(),
         // Nothing won there, or it is not kept.
-        (None, false) => "-".to_owned(),
+        (None, None) => "-".to_owned(),
     }
 }
 
@@ -193,7 +203,7 @@ pub fn rechecks(rechecks: &[Recheck]) -> String {
 }
 
 fn results_table(job: &JobResult) -> Table {
-    let several = job.shares.len() > 1;
+    let several = job.shares.len() > 1 || job.tasks.iter().any(|task| !task.loaded.is_empty());
     let mut header = vec!["Kernel", "Problem", "Share", "Baseline", "Best", "Speedup", "Noise"];
     if several {
         header.push("Loss with choice of");
@@ -204,19 +214,20 @@ fn results_table(job: &JobResult) -> Table {
         if task.shares.is_empty() {
             table.add_row(vec![kernel, problem, "no trial was Ok"]);
         }
-        for (i, share) in task.shares.iter().enumerate() {
+        for (i, (condition, result)) in conditions(task).into_iter().enumerate() {
             let names = if i == 0 { (kernel, problem) } else { ("", "") };
             let mut row = vec![
                 Cell::new(names.0),
                 Cell::new(names.1),
-                Cell::new(format!("{} %", share.share)),
-                Cell::new(share.baseline.as_ref().map_or("failed".to_owned(), |b| duration(b.time_ns))),
-                Cell::new(duration(share.best.time_ns)),
-                Cell::new(speedup(share)),
-                Cell::new(noise(&share.best)),
+                Cell::new(condition),
+                Cell::new(result.baseline.as_ref().map_or("failed".to_owned(), |b| duration(b.time_ns))),
+                Cell::new(duration(result.best.time_ns)),
+                Cell::new(speedup(result)),
+                Cell::new(noise(&result.best)),
             ];
             if several {
-                let lines = losses(job, share).into_iter().map(|(at, loss)| format!("{at} %: {loss}"));
+                let lines = losses(job, condition, result);
+                let lines = lines.into_iter().map(|(at, loss)| format!("{at} %: {loss}"));
                 row.push(Cell::new(lines.collect::<Vec<_>>().join("\n")));
             }
             table.add_row(row);
@@ -349,6 +360,15 @@ mod tests {
             assert!(text.contains(expected), "{expected} is not in\n{text}");
         }
         assert!(!text.contains("SIMULATION"), "{text}");
+    }
+
+    #[test]
+    fn winners_beside_a_load_have_rows_of_their_own() {
+        let (job, _) = sample::loaded();
+        let text = summary(&job, Some(120));
+        for expected in ["25 % beside Compute", "25 %: +28 %", "one for all conditions", "TFLOP/s alone"] {
+            assert!(text.contains(expected), "{expected} is not in\n{text}");
+        }
     }
 
     #[test]

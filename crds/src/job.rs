@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fractune_tuner::condition::Neighbours;
 use fractune_tuner::kernel::{Configuration, Kernel};
 use fractune_tuner::settings::{MeasureSettings, SearchSettings};
 use k8s_openapi::api::core::v1::{ResourceRequirements, Toleration};
@@ -10,7 +11,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::task::{Knee, OneForAll};
+use crate::task::{Knee, OneForAll, OneForConditions};
 
 /// Kernels to tune, and the GPU shares they will be served at.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -93,20 +94,6 @@ fn one() -> u32 {
 
 fn five_minutes() -> i64 {
     300
-}
-
-/// What runs on the rest of the GPU.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-pub enum Neighbours {
-    /// Nothing.
-    #[default]
-    Quiet,
-    /// A load that keeps the other SMs computing.
-    Compute,
-    /// A load that keeps memory busy.
-    Memory,
 }
 
 /// What users may set of the tuning pods.
@@ -269,6 +256,11 @@ pub struct TunedResult {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub speedup_over_full_gpu_choice: Option<String>,
+    /// Time, under this condition, of the same share's quiet winner over that of this one, such as `1.29`; none where it is
+    /// quiet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub speedup_over_quiet_choice: Option<String>,
     /// The job's metrics of the winner, as numbers in strings, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16))]
@@ -300,6 +292,9 @@ pub struct AcrossSharesOf {
     /// The one configuration that is least bad at the share where it is worst.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub one_for_all: Option<OneForAll>,
+    /// The one configuration that is least bad under the condition where it is worst, loads beside included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub one_for_conditions: Option<OneForConditions>,
 }
 
 /// The sum over all tasks of weight times time, under one condition.

@@ -7,6 +7,7 @@ mod booleans;
 mod bounds;
 pub mod conditions;
 mod fields;
+mod figures;
 mod job;
 mod load;
 pub mod names;
@@ -16,13 +17,15 @@ mod validate;
 mod yaml;
 
 pub use booleans::booleans_to_kubectl;
+pub use figures::{Footprint, Load};
+pub use fractune_tuner::condition::Neighbours;
 pub use job::{
-    AcrossSharesOf, JobTotal, KernelCache, Neighbours, PodTemplate, State, TaskCounts, TuneJob, TuneJobSpec,
+    AcrossSharesOf, JobTotal, KernelCache, PodTemplate, State, TaskCounts, TuneJob, TuneJobSpec,
     TuneJobStatus, TunedResult,
 };
 pub use load::{LoadError, Manifest, load, parse};
 pub use task::{
-    AcrossShares, BestAtShare, Footprint, Gpu, Knee, OneForAll, TrialCounts, TuneTask, TuneTaskSpec,
+    AcrossShares, BestAtShare, Gpu, Knee, OneForAll, OneForConditions, TrialCounts, TuneTask, TuneTaskSpec,
     TuneTaskStatus, UnitsAtShare,
 };
 pub use validate::validate;

@@ -3,13 +3,15 @@
 
 use std::collections::BTreeMap;
 
+use fractune_tuner::condition::Neighbours;
 use fractune_tuner::kernel::Configuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::job::{Neighbours, State};
+use crate::figures::{Footprint, Load};
+use crate::job::State;
 
 /// One kernel and problem of a `TuneJob`.
 #[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -183,6 +185,13 @@ pub struct BestAtShare {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16))]
     pub metrics: BTreeMap<String, String>,
+    /// Median time, under this condition, of the same share's quiet winner in nanoseconds; none where it is quiet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub quiet_choice_ns: Option<i64>,
+    /// How much the load beside it did; none where it is quiet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<Load>,
     /// What its launch asks of the GPU; none for CPUs, and before the quiet rounds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub footprint: Option<Footprint>,
@@ -191,36 +200,10 @@ pub struct BestAtShare {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 384))]
     pub cause: Option<String>,
-    /// Whether the time is from the quiet rounds at the end, and not from the search.
+    /// Whether the time is from the rounds at the end, with nothing but this condition's load beside, and not from the
+    /// search.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub quiet: bool,
-}
-
-/// What a launch asks of a GPU. Blocks over SMs times blocks per SM are its waves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Footprint {
-    /// Blocks of the launch.
-    #[schemars(range(min = 0))]
-    pub blocks: i64,
-    /// Threads of a block.
-    #[schemars(range(min = 0))]
-    pub threads: i64,
-    /// Blocks that one SM holds at once.
-    #[schemars(range(min = 0))]
-    pub blocks_per_unit: i64,
-    /// Threads that one SM holds at most.
-    #[schemars(range(min = 0))]
-    pub unit_threads: i64,
-    /// Registers of a thread.
-    #[schemars(range(min = 0))]
-    pub registers: i64,
-    /// Shared memory of a block in bytes, static and dynamic.
-    #[schemars(range(min = 0))]
-    pub shared_bytes: i64,
-    /// Local memory of a thread in bytes: arrays, and registers that found no room.
-    #[schemars(range(min = 0))]
-    pub local_bytes: i64,
 }
 
 /// What times at all shares say of a kernel and problem.
@@ -233,6 +216,9 @@ pub struct AcrossShares {
     /// The one configuration that is least bad at the share where it is worst.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub one_for_all: Option<OneForAll>,
+    /// The one configuration that is least bad under the condition where it is worst, loads beside included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub one_for_conditions: Option<OneForConditions>,
 }
 
 /// The smallest share that is nearly as good as the largest.
@@ -262,6 +248,28 @@ pub struct OneForAll {
     /// Its time there over that of the share's own winner, such as `1.08`.
     #[schemars(length(max = 32))]
     pub worst_slowdown: String,
+}
+
+/// A configuration for every condition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OneForConditions {
+    /// Number of the trial.
+    #[schemars(range(min = 0))]
+    pub trial: i64,
+    /// Its parameter values.
+    pub configuration: Configuration,
+    /// The share in percent where it is worst.
+    #[schemars(range(min = 1, max = 100))]
+    pub worst_share: u8,
+    /// What runs beside it there.
+    pub worst_neighbours: Neighbours,
+    /// Its time there over that of the condition's own winner, such as `1.08`.
+    #[schemars(length(max = 32))]
+    pub worst_slowdown: String,
+    /// The geometric mean of that over all conditions: what each condition's own winner is worth.
+    #[schemars(length(max = 32))]
+    pub mean_slowdown: String,
 }
 
 /// Where a task was measured.

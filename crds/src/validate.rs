@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use fractune_tuner::Violation;
-use fractune_tuner::kernel::{ConfigMapKeyRef, Kernel};
+use fractune_tuner::kernel::{ConfigMapKeyRef, Kernel, Language};
 use fractune_tuner::task::{NOT_A_DNS_LABEL, Task, is_dns_label};
 
 use crate::schema::job_schema;
@@ -100,16 +100,30 @@ fn conditions(spec: &TuneJobSpec, found: &mut Vec<Violation>) {
             found.push(Violation::new(path, share, "is there twice; write each share once"));
         }
     }
-    if spec.neighbours.is_empty() {
-        let message = "is empty; write [Quiet], or leave it out";
+    if !spec.neighbours.contains(&Neighbours::Quiet) {
+        let message = "does not have Quiet, which the others are compared with; write [Quiet] and what runs beside, or leave it out";
         found.push(Violation::new("spec.neighbours", "", message));
     }
+    let in_c = spec.kernels.iter().find(|kernel| kernel.language == Language::C);
     let mut seen = HashSet::new();
     for (i, neighbours) in spec.neighbours.iter().enumerate() {
-        if *neighbours != Neighbours::Quiet {
-            let message = "is not measured yet; write [Quiet], or leave it out";
+        let mut refuse = |message: String| {
             let path = format!("spec.neighbours[{i}]");
             found.push(Violation::new(path, format!("{neighbours:?}"), message));
+        };
+        if !neighbours.is_quiet() {
+            if let Some(kernel) = in_c {
+                refuse(format!(
+                    "is a load on the rest of a GPU, and kernel {:?} is in C; write [Quiet], or leave it out",
+                    kernel.name
+                ));
+            }
+            if spec.shares.iter().all(|share| *share >= 100) {
+                refuse(
+                    "has no room: no share leaves a part of the GPU; add a smaller share, or write [Quiet]"
+                        .to_owned(),
+                );
+            }
         }
         if !seen.insert(neighbours) {
             let path = format!("spec.neighbours[{i}]");

@@ -7,6 +7,7 @@
 //!
 //! The same seed and the same measurements give the same trials.
 
+pub mod condition;
 pub mod expr;
 pub mod formats;
 pub mod kernel;

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::condition::{Condition, Neighbours};
 use crate::kernel::Configuration;
 use crate::settings::{MeasureSettings, SearchSettings};
 use crate::trial::Outcome;
 
-pub use across::{Knee, OneForAll};
+pub use across::{Knee, OneForAll, OneForConditions};
 pub use causes::{Cause, Footprint};
 
 /// Everything a job found. The contents of `results.json`.
@@ -106,8 +107,37 @@ pub struct TaskResult {
     pub finals_ms: u64,
     /// The default configuration.
     pub default: Configuration,
+    /// What the canary said of neighbours that are not ours; none where there is no canary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryResult>,
     /// One entry per share, in the job's order; empty where no trial was `Ok`.
     pub shares: Vec<ShareResult>,
+    /// One entry per share and load beside it, where the job asks for loads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub loaded: Vec<LoadedResult>,
+}
+
+/// What known kernels, timed alone between batches, said of the device: how much slower, in percent, each was at worst
+/// than at its fastest in the run; 0 where that is within the noise.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CanaryResult {
+    /// How often they were timed.
+    pub readings: u32,
+    /// The kernel that computes.
+    pub compute_percent: f64,
+    /// The kernel that streams through memory.
+    pub memory_percent: f64,
+    /// Trials measured while they were slow that were measured again with the finalists.
+    pub again: u32,
+}
+
+impl CanaryResult {
+    /// The greater of the two, in percent.
+    #[must_use]
+    pub fn worst_percent(&self) -> f64 {
+        self.compute_percent.max(self.memory_percent)
+    }
 }
 
 /// The first trial that failed in some way, and what was said of it.
@@ -143,7 +173,7 @@ pub struct ShareResult {
     /// The default configuration, if it is `Ok`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<Timed>,
-    /// The share matrix's row of this served share: for every share, the winner tuned there, timed here.
+    /// The share matrix's row of this served share: for every condition, the winner tuned there, timed here.
     pub served: Vec<Served>,
     /// Every finalist of this share, fastest first.
     pub finalists: Vec<Timed>,
@@ -153,6 +183,42 @@ pub struct ShareResult {
     /// What the best asks of a GPU.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub footprint: Option<Footprint>,
+}
+
+/// The winner at one share beside a load on the rest of the GPU.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadedResult {
+    /// What ran beside.
+    pub neighbours: Neighbours,
+    /// What was found.
+    #[serde(flatten)]
+    pub result: ShareResult,
+    /// How much the load did.
+    pub load: Load,
+}
+
+impl LoadedResult {
+    /// Its share and neighbours.
+    #[must_use]
+    pub fn condition(&self) -> Condition {
+        Condition { share: self.result.share, neighbours: self.neighbours }
+    }
+}
+
+/// A load on the rest of the GPU, and how much it did: floating-point operations, or bytes read and written, in a
+/// second.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Load {
+    /// Its share in percent.
+    pub share: u8,
+    /// SMs that it had.
+    pub units: u32,
+    /// Work per second with nothing beside it.
+    pub alone_per_second: f64,
+    /// Work per second beside what was measured.
+    pub beside_per_second: f64,
 }
 
 /// A configuration and its time in quiet rounds.
@@ -172,12 +238,15 @@ pub struct Timed {
     pub samples: u32,
 }
 
-/// The winner of one share, timed at another.
+/// The winner of one condition, timed under another.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Served {
     /// The share, in percent, whose winner it is.
     pub tuned_at: u8,
+    /// What ran beside that share when it won.
+    #[serde(default, skip_serializing_if = "Neighbours::is_quiet")]
+    pub neighbours: Neighbours,
     /// Its median at the served share in nanoseconds; none where it failed there.
     pub time_ns: Option<u64>,
 }
@@ -189,11 +258,23 @@ impl ShareResult {
         Some(self.baseline.as_ref()?.time_ns as f64 / self.best.time_ns as f64)
     }
 
-    /// How much slower, as a ratio minus one, this share runs with the winner of another share.
+    /// How much slower, as a ratio minus one, this share runs with the quiet winner of another share.
     #[must_use]
     pub fn loss_with_choice_of(&self, tuned_at: u8) -> Option<f64> {
-        let served = self.served.iter().find(|s| s.tuned_at == tuned_at)?;
+        self.loss_with_choice_under(Condition::quiet(tuned_at))
+    }
+
+    /// How much slower, as a ratio minus one, it runs here with the winner of another condition.
+    #[must_use]
+    pub fn loss_with_choice_under(&self, tuned: Condition) -> Option<f64> {
+        let served = self.served_choice(tuned)?;
         Some(served.time_ns? as f64 / self.best.time_ns as f64 - 1.0)
+    }
+
+    /// What is known here of the winner of a condition.
+    #[must_use]
+    pub fn served_choice(&self, tuned: Condition) -> Option<&Served> {
+        self.served.iter().find(|s| (s.tuned_at, s.neighbours) == (tuned.share, tuned.neighbours))
     }
 }
 

@@ -268,6 +268,10 @@ pub struct MeasureSettings {
     pub timeout_seconds: u32,
     /// State of the caches when a timed run starts.
     pub cache: CacheState,
+    /// Whether trials of a search are measured beside others on the GPU: always as far as their shares fit (`Shared`),
+    /// never (`Exclusive`), or only while measurements would otherwise wait for the GPU much of the time (`Auto`; on
+    /// CPUs as `Shared`). What is reported is measured again at the end, in any case with no other trial beside it.
+    pub sharing: Sharing,
     /// How many of each share's best trials are measured again, quietly, at the end.
     #[schemars(range(min = 1, max = 100))]
     pub finalists: u32,
@@ -283,6 +287,7 @@ impl Default for MeasureSettings {
             max_noise_percent: 1,
             timeout_seconds: 15,
             cache: CacheState::Cold,
+            sharing: Sharing::Auto,
             finalists: 10,
             knee_percent: 5,
         }
@@ -297,6 +302,19 @@ pub enum CacheState {
     Cold,
     /// Buffers stay where the last run left them.
     Hot,
+}
+
+/// Whether trials of a search are measured beside others on the device, or alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Sharing {
+    /// On a GPU alone, unless measurements have to wait for it much of the time: then as `Shared`, until
+    /// there is room again. On CPUs as `Shared`, since there waits are for compilers as well.
+    #[default]
+    Auto,
+    /// Each beside others, as far as their shares fit: the fastest search, and noisier times.
+    Shared,
+    /// Each alone: the quietest times. On CPUs nothing is compiled meanwhile, either.
+    Exclusive,
 }
 
 #[cfg(test)]

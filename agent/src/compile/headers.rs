@@ -267,9 +267,8 @@ mod tests {
     fn the_headers_of_usual_kernels_can_be_told() {
         let headers = Headers::new(vec!["/usr/include/x86_64-linux-gnu".into(), "/usr/include".into()]);
         let usual = ["math.h", "stdio.h", "stdlib.h", "string.h", "stdint.h"];
-        for name in usual {
-            assert!(headers.digest(&format!("#include <{name}>")).is_some(), "{name}");
-        }
+        let source = usual.map(|name| format!("#include <{name}>\n")).concat();
+        assert!(headers.digest(&source).is_some());
     }
 
     #[test]

@@ -5,12 +5,16 @@
 //! head of the line blocks those behind it. That is what keeps a quiet request from being starved by a
 //! stream of small ones, and what drains the machine for it.
 //!
+//! `Access` decides for a run whether a measurement of its search is a quiet one.
+//!
 //! [`Core`] is the pure state machine. [`Gate`] is what a run uses: within one process ([`Gate::cpus`],
 //! [`Gate::gpu`]), shared by the processes of one machine over a Unix socket ([`Gate::shared`]), or a node's that a
 //! pod joins ([`Service`], [`Gate::joined`]), as `docs/gate-protocol.md` describes.
 
+mod access;
 mod claims;
 mod core;
+mod crowding;
 mod desk;
 mod election;
 mod error;
@@ -20,6 +24,7 @@ mod server;
 mod service;
 mod waits;
 
+pub(crate) use self::access::{Access, Admission};
 pub use self::core::{Capacity, Core, Event, Need, NeedError};
 pub use self::error::GateError;
 pub use self::local::{Gate, Permit};

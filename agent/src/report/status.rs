@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use fractune_crds::{
-    AcrossShares, BestAtShare, Footprint, Gpu, Knee, Neighbours, OneForAll, TuneTaskStatus, UnitsAtShare,
+    AcrossShares, BestAtShare, Footprint, Gpu, Knee, Neighbours, OneForAll, OneForConditions, TuneTaskStatus,
+    UnitsAtShare,
 };
-use fractune_tuner::results::{self, Device, JobResult, ShareResult, TaskResult};
+use fractune_tuner::condition::Condition as Served;
+use fractune_tuner::results::{Device, JobResult, LoadedResult, ShareResult, TaskResult};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::checkpoint::Checkpoint;
@@ -77,7 +79,7 @@ pub(super) fn status(facts: &Facts<'_>) -> TuneTaskStatus {
             None => before.map(|before| before.size_macros.clone()).unwrap_or_default(),
         },
         notes: notes(facts.notes, device),
-        noise: None,
+        noise: result.and_then(|(_, task)| percent(task.canary?.worst_percent())),
         checkpoint: checkpoint.map(|(checkpoint, _)| checkpoint.encoded.clone()),
         checkpoint_trials: checkpoint.map_or(0, |(checkpoint, _)| i64::from(checkpoint.trials)),
         checkpoint_digest: checkpoint.map(|(_, digest)| cut(digest, 64)),
@@ -97,6 +99,8 @@ fn best_so_far(progress: &Progress) -> Vec<BestAtShare> {
         default_ns: progress.default_ns(share).map(signed),
         full_choice_ns: None,
         metrics: BTreeMap::new(),
+        quiet_choice_ns: None,
+        load: None,
         footprint: None,
         cause: None,
         quiet: false,
@@ -104,49 +108,34 @@ fn best_so_far(progress: &Progress) -> Vec<BestAtShare> {
     .collect()
 }
 
-/// The winners of the quiet rounds.
+/// The winners of the rounds at the end.
 fn quiet_best(job: &JobResult, task: &TaskResult) -> Vec<BestAtShare> {
     let full = job.shares.iter().max();
-    let full_choice = |share: &ShareResult| {
-        let served = share.served.iter().find(|served| Some(&served.tuned_at) == full);
-        served.and_then(|served| served.time_ns)
-    };
-    let best = task.shares.iter().take(MAX_BEST).map(|share| BestAtShare {
-        share: share.share,
+    let choice_of = |result: &ShareResult, share: u8| result.served_choice(Served::quiet(share))?.time_ns;
+    let best = |result: &ShareResult| BestAtShare {
+        share: result.share,
         neighbours: Neighbours::Quiet,
-        trial: i64::from(share.best.trial),
-        configuration: share.best.configuration.clone(),
-        time_ns: signed(share.best.time_ns),
-        noise_percent: share.best.noise_percent.and_then(percent),
-        default_ns: share.baseline.as_ref().map(|baseline| signed(baseline.time_ns)),
-        full_choice_ns: full_choice(share).map(signed),
-        metrics: metrics(&share.metrics),
-        footprint: share.footprint.map(footprint),
-        cause: task.cause(share.share, &job.device).map(|cause| cut(&cause.sentence, MAX_CAUSE)),
+        trial: i64::from(result.best.trial),
+        configuration: result.best.configuration.clone(),
+        time_ns: signed(result.best.time_ns),
+        noise_percent: result.best.noise_percent.and_then(percent),
+        default_ns: result.baseline.as_ref().map(|baseline| signed(baseline.time_ns)),
+        full_choice_ns: full.and_then(|full| choice_of(result, *full)).map(signed),
+        metrics: metrics(&result.metrics),
+        quiet_choice_ns: None,
+        load: None,
+        footprint: result.footprint.map(Footprint::from),
+        cause: task.cause(result.share, &job.device).map(|cause| cut(&cause.sentence, MAX_CAUSE)),
         quiet: true,
-    });
-    best.collect()
-}
-
-fn footprint(footprint: results::Footprint) -> Footprint {
-    let results::Footprint {
-        blocks,
-        threads,
-        blocks_per_unit,
-        unit_threads,
-        registers,
-        shared_bytes,
-        local_bytes,
-    } = footprint;
-    Footprint {
-        blocks: signed(blocks),
-        threads: threads.into(),
-        blocks_per_unit: blocks_per_unit.into(),
-        unit_threads: unit_threads.into(),
-        registers: registers.into(),
-        shared_bytes: shared_bytes.into(),
-        local_bytes: local_bytes.into(),
-    }
+    };
+    let beside = |loaded: &LoadedResult| BestAtShare {
+        neighbours: loaded.neighbours,
+        quiet_choice_ns: choice_of(&loaded.result, loaded.result.share).map(signed),
+        load: Some(loaded.load.into()),
+        cause: None,
+        ..best(&loaded.result)
+    };
+    task.shares.iter().map(best).chain(task.loaded.iter().map(beside)).take(MAX_BEST).collect()
 }
 
 /// What is said of one share is nothing across shares.
@@ -161,7 +150,16 @@ fn across(job: &JobResult, task: &TaskResult) -> Option<AcrossShares> {
         worst_share: choice.worst_at,
         worst_slowdown: slowdown(choice.worst_loss),
     });
-    (knee.is_some() || one_for_all.is_some()).then_some(AcrossShares { knee, one_for_all })
+    let one_for_conditions = task.one_for_conditions().map(|choice| OneForConditions {
+        trial: i64::from(choice.trial),
+        configuration: choice.configuration,
+        worst_share: choice.worst_at.share,
+        worst_neighbours: choice.worst_at.neighbours,
+        worst_slowdown: slowdown(choice.worst_loss),
+        mean_slowdown: slowdown(choice.mean_loss),
+    });
+    let across = AcrossShares { knee, one_for_all, one_for_conditions };
+    (across != AcrossShares::default()).then_some(across)
 }
 
 fn metrics(metrics: &BTreeMap<String, f64>) -> BTreeMap<String, String> {
@@ -249,7 +247,11 @@ mod tests {
             "tasks": [{"kernel": "k", "problem": "p", "weight": 1, "sizeMacros": {"M": 64}, "folder": "k.p",
                 "raw": 9, "valid": 9, "trials": 4, "outcomes": {"Ok": 3, "CompileError": 1}, "verified": true,
                 "ended": "MaxTrials", "searchMs": 1, "finalsMs": 1, "default": {"x": 0},
-                "shares": [share(50, 3, 800, 880), share(100, 2, 400, 400)]}]
+                "shares": [share(50, 3, 800, 880), share(100, 2, 400, 400)],
+                "loaded": [{"neighbours": "Compute", "share": 50, "best": timed(1, 1000), "finalists": [],
+                    "served": [{"tunedAt": 50, "timeNs": 1300}, {"tunedAt": 100, "timeNs": 1100},
+                        {"tunedAt": 50, "neighbours": "Compute", "timeNs": 1000}],
+                    "load": {"share": 50, "units": 66, "alonePerSecond": 4e13, "besidePerSecond": 3e13}}]}]
         }))
         .unwrap()
     }
@@ -310,6 +312,16 @@ mod tests {
         assert_eq!(half.footprint.map(|footprint| (footprint.blocks, footprint.registers)), Some((64, 96)));
         let cause = half.cause.as_deref().unwrap();
         assert!(cause.starts_with("at 50 % (66 SMs) the choice of 100 % takes 10.0 % longer: "), "{cause}");
+        let beside = complete.best.last().unwrap();
+        assert_eq!((beside.share, beside.neighbours, beside.quiet), (50, Neighbours::Compute, true));
+        assert_eq!(
+            (beside.quiet_choice_ns, beside.time_ns, beside.full_choice_ns),
+            (Some(1300), 1000, Some(1100))
+        );
+        assert_eq!(
+            beside.load.map(|load| (load.units, load.alone_per_second)),
+            Some((66, 40_000_000_000_000))
+        );
         assert_eq!((complete.trials.total, complete.size_macros["M"]), (4, 64));
         let across = complete.across.unwrap();
         assert_eq!(across.knee, Some(Knee { share: 100, slowdown: "1.00".into() }));

@@ -22,7 +22,7 @@ use super::plan::{Event, RunError};
 use super::search::Elapsed;
 use super::session::{Measured, Runner};
 use crate::compile::CompileFailure;
-use crate::gate::{Gate, Need, Permit};
+use crate::gate::{Access, Admission, Gate, GateError, Need, Permit};
 
 /// A configuration of a batch.
 pub(super) enum Asked {
@@ -194,15 +194,15 @@ async fn follow(
 
 /// A share's hold on the gate, kept for a while if there is more to measure.
 struct Turn<'a> {
-    gate: &'a Gate,
+    run: &'a TaskRun<'a>,
     need: Need,
     length: Duration,
-    held: Option<(Permit, Instant)>,
+    held: Option<(Admission<'a>, Instant)>,
 }
 
 impl<'a> Turn<'a> {
-    fn new(run: &'a TaskRun<'_>, share: u8) -> Self {
-        Self { gate: run.gate, need: run.backend.need(share), length: run.backend.turn(), held: None }
+    fn new(run: &'a TaskRun<'a>, share: u8) -> Self {
+        Self { run, need: run.backend.need(share), length: run.backend.turn(), held: None }
     }
 
     fn end(&mut self) {
@@ -220,22 +220,34 @@ impl<'a> Turn<'a> {
         if self.held.as_ref().is_some_and(|(_, since)| since.elapsed() >= self.length) {
             self.end();
         }
-        if self.held.is_none() {
-            self.held = Some((acquire(self.gate, self.need.clone()).await?, Instant::now()));
-        }
+        let is_alone = if let Some((held, _)) = &self.held {
+            held.is_alone()
+        } else {
+            let entered = enter(self.run.access, self.need.clone()).await?;
+            self.held.insert((entered, Instant::now())).0.is_alone()
+        };
         let best = best.get(&runner.share).copied();
-        let measured = runner.measure(prepared, best).await?;
+        let measured = runner.measure(prepared, best, is_alone).await?;
         if !measured.device_error {
             return Ok(measured);
         }
         self.end();
-        let _alone = acquire(self.gate, Need::Quiet).await?;
-        runner.measure(prepared, best).await
+        let _alone = acquire(self.run.gate, Need::Quiet).await?;
+        runner.measure(prepared, best, true).await
     }
 }
 
 pub(super) async fn acquire(gate: &Gate, need: Need) -> Result<Permit, RunError> {
-    gate.acquire(need, None).await.map_err(|error| RunError::Machine(format!("the gate: {error}")))
+    gate.acquire(need, None).await.map_err(|error| broken(&error))
+}
+
+/// Waits until a search's measurement may begin.
+pub(super) async fn enter<'a>(access: &'a Access<'a>, need: Need) -> Result<Admission<'a>, RunError> {
+    access.enter(need).await.map_err(|error| broken(&error))
+}
+
+fn broken(error: &GateError) -> RunError {
+    RunError::Machine(format!("the gate: {error}"))
 }
 
 impl Desk<'_> {
@@ -303,4 +315,77 @@ fn overall(by_share: &[(u8, Measured)]) -> Outcome {
 fn measurement((share, measured): (u8, Measured)) -> Measurement {
     let Measured { outcome, message: _, samples_ns, hopeless: _, device_error: _ } = measured;
     Measurement { share, outcome, time_ns: median(&samples_ns), samples_ns }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use fractune_tuner::settings::Sharing;
+
+    use super::*;
+    use crate::backend::replay::Recording;
+    use crate::tune::Backend;
+    use crate::tune::canary::Canary;
+    use crate::tune::plan::Plan;
+    use crate::worker::protocol::Load;
+
+    const JOB: &str = r#"
+apiVersion: fractune.dev/v1alpha1
+kind: TuneJob
+metadata: {name: beside}
+spec:
+  shares: [25]
+  kernels:
+    - name: scale
+      language: CUDA
+      entrypoint: scale
+      launch: {grid: ["1"], block: ["32"]}
+      problems: [{name: small, sizes: {n: 8}}]
+      arguments: [{buffer: {name: y, type: f32, length: "n", output: true}}]
+      parameters: [{name: step, values: [1, 2]}]
+      verify: {none: true}
+      source: {inline: "__global__ void scale(float *y) { y[0] = step; }"}
+"#;
+
+    /// Whether a trial at 25 % is measured while another run measures on a quarter of the GPU.
+    fn is_measured_beside_another(sharing: Sharing) -> bool {
+        let (loaded, tasks) = fractune_crds::load(JOB.as_bytes(), |_| ()).unwrap();
+        let plan = Plan::new(loaded.job, tasks);
+        let (gate, backend) = (Gate::gpu(), Backend::Replay(Recording::default()));
+        let access = Access::new(&gate, sharing);
+        let (task, listener) = (&plan.tasks[0], &|_| ());
+        let run = TaskRun {
+            number: 0,
+            plan: &plan,
+            task,
+            backend: &backend,
+            gate: &gate,
+            access: &access,
+            canary: &Canary::default(),
+            listener,
+        };
+        let configuration = task.space.configuration(0);
+        let prepared = Prepared { trial: 0, configuration, load: Load::default(), compile_ns: 0 };
+        let mut runner = Runner::new(&backend, &plan, task, 25);
+        let mut turn = Turn::new(&run, 25);
+        let best = BTreeMap::new();
+        let mut context = Context::from_waker(Waker::noop());
+        let Poll::Ready(another) = pin!(gate.acquire(Need::Units(25), None)).poll(&mut context) else {
+            panic!("the gate is free");
+        };
+        let mut measuring = pin!(turn.measure(&mut runner, &prepared, &best));
+        let beside = measuring.as_mut().poll(&mut context).is_ready();
+        drop(another.unwrap());
+        assert!(beside || measuring.poll(&mut context).is_ready(), "it is measured once it is alone");
+        beside
+    }
+
+    #[test]
+    fn a_trial_is_measured_beside_another_run_s_where_it_may_share() {
+        assert!(is_measured_beside_another(Sharing::Shared));
+        assert!(!is_measured_beside_another(Sharing::Exclusive));
+        assert!(!is_measured_beside_another(Sharing::Auto), "until the gate is seen to be crowded");
+    }
 }

@@ -4,18 +4,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
+use fractune_tuner::condition::{Condition, conditions};
 use fractune_tuner::kernel::Configuration;
 use fractune_tuner::measure::{
-    Finals, FinalsPolicy, Quiet, QuietSamples, cross_plan, median, share_results, winners,
+    FinalSamples, Finals, FinalsPolicy, Measured, cross_plan, median, result_under, suspects, winners,
 };
-use fractune_tuner::results::{Footprint, ShareResult};
+use fractune_tuner::results::{Footprint, LoadedResult, ShareResult};
 use fractune_tuner::trial::{Outcome, Trial};
 
-use super::TaskRun;
 use super::backend::Prepared;
 use super::batch::acquire;
 use super::plan::{Event, RunError};
+use super::search::Found;
 use super::session::Runner;
+use super::{TaskRun, loaded};
 use crate::compile::CompileFailure;
 use crate::gate::Need;
 
@@ -28,93 +30,148 @@ const WITH_GUESTS: usize = 2;
 
 /// What rounds tell of trials beside their times.
 #[derive(Debug, Default)]
-struct Seen {
-    /// Trials that answered wrongly, at whatever share.
-    condemned: BTreeSet<u32>,
+pub(super) struct Seen {
+    /// Trials that answered wrongly, under whatever condition.
+    pub(super) condemned: BTreeSet<u32>,
     /// What trials ask of the device, which is the same at every share.
     footprints: BTreeMap<u32, Footprint>,
 }
 
-/// Measures the finalists of every share and builds the share matrix. Empty if no trial is `Ok`.
+/// What is known of a task's finalists.
+pub(super) struct Known {
+    /// Under every condition.
+    pub(super) finalists: BTreeMap<Condition, Vec<u32>>,
+    /// Finalists and guests that are ready to be loaded.
+    pub(super) prepared: Vec<Prepared>,
+    /// What the rounds gave.
+    pub(super) samples: FinalSamples,
+    pub(super) winners: BTreeMap<Condition, u32>,
+    /// Number of the default configuration's trial.
+    pub(super) default: u32,
+    pub(super) seen: Seen,
+}
+
+/// Measures the finalists of every share, builds the share matrix, and measures again beside the loads that the job asks
+/// for. Empty if no trial is `Ok`. The number is of trials that are among the finalists because they were disturbed.
 pub(super) async fn finals(
     run: &TaskRun<'_>,
-    trials: &[Trial],
+    found: &Found,
     runners: &mut [Runner<'_>],
-) -> Result<Vec<ShareResult>, RunError> {
-    let shares = &run.plan.shares;
+) -> Result<(Vec<ShareResult>, Vec<LoadedResult>, u32), RunError> {
+    let trials = &found.trials;
+    let suspected = suspected(run, found);
+    let again = suspected.values().flatten().collect::<BTreeSet<_>>().len() as u32;
+    let mut known = quiet(run, trials, suspected, runners).await?;
+    let loads = Box::pin(loaded::measure(run, trials, runners, &mut known)).await?;
+    let conditions = conditions(&run.plan.shares, &run.plan.neighbours);
+    let configurations: BTreeMap<u32, Configuration> =
+        known.prepared.iter().map(|prepared| (prepared.trial, prepared.configuration.clone())).collect();
+    let measured = Measured {
+        samples: &known.samples,
+        winners: &known.winners,
+        configurations: &configurations,
+        default: known.default,
+        conditions: &conditions,
+        finalists: &known.finalists,
+    };
+    let result = |condition: Condition| {
+        let mut result = result_under(&measured, condition)?;
+        if let Some(index) = run.task.space.index_of(&result.best.configuration) {
+            result.metrics = run.task.metrics(index, result.best.time_ns);
+        }
+        result.footprint = known.seen.footprints.get(&result.best.trial).copied();
+        Some(result)
+    };
+    let quiet = conditions.iter().filter(|condition| condition.neighbours.is_quiet());
+    let loaded = conditions.iter().filter_map(|condition| {
+        let load = *loads.get(condition)?;
+        Some(LoadedResult { neighbours: condition.neighbours, result: result(*condition)?, load })
+    });
+    Ok((quiet.filter_map(|condition| result(*condition)).collect(), loaded.collect(), again))
+}
+
+/// Of every share, the trials that a neighbour of somebody else's may have kept from the finalists.
+fn suspected(run: &TaskRun<'_>, found: &Found) -> BTreeMap<Condition, Vec<u32>> {
+    let of = |share: u8| {
+        let times = found.trials.iter().filter_map(|trial| Some((trial.trial, trial.time_ns(share)?)));
+        suspects(&times.collect::<Vec<_>>(), &found.disturbed, run.plan.measure.finalists as usize)
+    };
+    run.plan.shares.iter().map(|&share| (Condition::quiet(share), of(share))).collect()
+}
+
+/// The quiet rounds of every share.
+async fn quiet(
+    run: &TaskRun<'_>,
+    trials: &[Trial],
+    suspected: BTreeMap<Condition, Vec<u32>>,
+    runners: &mut [Runner<'_>],
+) -> Result<Known, RunError> {
     let default = trials.first().map_or(0, |trial| trial.trial);
-    let finalists: BTreeMap<u8, Vec<u32>> = shares
-        .iter()
-        .map(|&share| (share, fastest(trials, share, run.plan.measure.finalists as usize)))
-        .collect();
+    let count = run.plan.measure.finalists as usize;
+    let mut finalists: BTreeMap<Condition, Vec<u32>> = BTreeMap::new();
+    for &share in &run.plan.shares {
+        finalists.insert(Condition::quiet(share), fastest(trials, share, count));
+    }
+    for (condition, suspected) in suspected {
+        finalists.entry(condition).or_default().extend(suspected);
+    }
     let mut prepared = Vec::new();
     for number in entrants(&finalists, trials, default) {
         prepared.extend(prepare(run, trials, number).await?);
     }
     let mut seen = Seen::default();
-    let mut quiet = QuietSamples::new();
+    let mut samples = FinalSamples::new();
     for runner in &mut *runners {
-        let guests = finalists.iter().filter(|(share, _)| **share != runner.share);
+        let here = Condition::quiet(runner.share);
+        let guests = finalists.iter().filter(|(condition, _)| **condition != here);
         let guests = guests.flat_map(|(_, trials)| trials.iter().take(GUESTS));
         let asked: Vec<u32> = guests.copied().chain([default]).collect();
-        let own = finalists.get(&runner.share).into_iter().flatten().copied().collect();
-        let samples = rounds(run, runner, &prepared, own, asked, &mut seen).await?;
-        quiet.insert(runner.share, samples);
+        let own = finalists.get(&here).into_iter().flatten().copied().collect();
+        let taken = rounds(run, runner, &prepared, own, asked, &mut seen).await?;
+        samples.insert(here, taken);
     }
     // A share's winner may be none of the guests elsewhere, and a late guest may win: until nothing is missing.
     loop {
         // A wrong answer at any share condemns a trial everywhere.
-        let judged = quiet.values_mut().flatten().filter(|(trial, _)| seen.condemned.contains(trial));
+        let judged = samples.values_mut().flatten().filter(|(trial, _)| seen.condemned.contains(trial));
         judged.for_each(|(_, samples)| samples.clear());
         prepared.retain(|prepared| !seen.condemned.contains(&prepared.trial));
-        let winners = winners(&quiet);
-        let missing = cross_plan(&winners, default, &quiet);
+        let winners = winners(&samples);
+        let missing = cross_plan(&winners, default, &samples);
         if missing.is_empty() {
             break;
         }
         for runner in &mut *runners {
-            let Some(entries) = missing.get(&runner.share) else { continue };
+            let here = Condition::quiet(runner.share);
+            let Some(entries) = missing.get(&here) else { continue };
             // Beside this share's winner, so that the two are comparable.
-            let asked = entries.iter().chain(winners.get(&runner.share)).copied().collect();
-            let samples = rounds(run, runner, &prepared, BTreeSet::new(), asked, &mut seen).await?;
-            let known = quiet.entry(runner.share).or_default();
-            // An entry that failed is known to have failed, and not asked for again.
-            for &entry in entries {
-                known.entry(entry).or_default();
-            }
-            known.extend(samples);
+            let asked = entries.iter().chain(winners.get(&here)).copied().collect();
+            let taken = rounds(run, runner, &prepared, BTreeSet::new(), asked, &mut seen).await?;
+            remember(samples.entry(here).or_default(), entries, taken);
         }
     }
-    let mut winners = winners(&quiet);
+    let mut winners = winners(&samples);
     if run.backend.confirms() {
         let confirmed = confirm(run, runners, &prepared, &winners, default, &mut seen).await?;
         // A share where nothing could be confirmed keeps what the rounds gave.
         winners.extend(fractune_tuner::measure::winners(&confirmed));
-        for (share, samples) in confirmed {
-            quiet.entry(share).or_default().extend(samples);
+        for (condition, taken) in confirmed {
+            samples.entry(condition).or_default().extend(taken);
         }
-        for samples in quiet.values_mut() {
-            samples.retain(|trial, _| !seen.condemned.contains(trial));
+        for taken in samples.values_mut() {
+            taken.retain(|trial, _| !seen.condemned.contains(trial));
         }
         winners.retain(|_, trial| !seen.condemned.contains(trial));
     }
-    let configurations: BTreeMap<u32, Configuration> =
-        prepared.iter().map(|prepared| (prepared.trial, prepared.configuration.clone())).collect();
-    let mut results = share_results(&Quiet {
-        samples: &quiet,
-        winners: &winners,
-        configurations: &configurations,
-        default,
-        shares,
-        finalists: &finalists,
-    });
-    for result in &mut results {
-        if let Some(index) = run.task.space.index_of(&result.best.configuration) {
-            result.metrics = run.task.metrics(index, result.best.time_ns);
-        }
-        result.footprint = seen.footprints.get(&result.best.trial).copied();
+    Ok(Known { finalists, prepared, samples, winners, default, seen })
+}
+
+/// Adds what rounds gave. An entry that failed is known to have failed, and not asked for again.
+pub(super) fn remember(known: &mut BTreeMap<u32, Vec<u64>>, entries: &[u32], taken: BTreeMap<u32, Vec<u64>>) {
+    for &entry in entries {
+        known.entry(entry).or_default();
     }
-    Ok(results)
+    known.extend(taken);
 }
 
 /// Measures the winners and the default once more, each share in workers of its own with no other beside them:
@@ -124,23 +181,25 @@ async fn confirm(
     run: &TaskRun<'_>,
     runners: &mut [Runner<'_>],
     prepared: &[Prepared],
-    winners: &BTreeMap<u8, u32>,
+    winners: &BTreeMap<Condition, u32>,
     default: u32,
     seen: &mut Seen,
-) -> Result<QuietSamples, RunError> {
+) -> Result<FinalSamples, RunError> {
     let entries: BTreeSet<u32> = winners.values().copied().chain([default]).collect();
-    let mut confirmed = QuietSamples::new();
+    let mut confirmed = FinalSamples::new();
     for runner in &mut *runners {
         runner.stop().await;
     }
+    run.canary.rest().await;
     for runner in runners {
+        let here = Condition::quiet(runner.share);
         let mut medians = Vec::new();
         for round in 1..=*CONFIRMATIONS.end() {
-            let own = |entry: &&u32| **entry == default || winners.get(&runner.share) == Some(*entry);
+            let own = |entry: &&u32| **entry == default || winners.get(&here) == Some(*entry);
             let asked = entries.iter().filter(|entry| round <= WITH_GUESTS || own(entry)).copied().collect();
             let samples = rounds(run, runner, prepared, BTreeSet::new(), asked, seen).await?;
-            let known: &mut BTreeMap<u32, Vec<u64>> = confirmed.entry(runner.share).or_default();
-            let winner = winners.get(&runner.share).and_then(|winner| samples.get(winner));
+            let known: &mut BTreeMap<u32, Vec<u64>> = confirmed.entry(here).or_default();
+            let winner = winners.get(&here).and_then(|winner| samples.get(winner));
             medians.extend(winner.and_then(|samples| median(samples)));
             for (trial, samples) in samples {
                 known.entry(trial).or_default().extend(samples);
@@ -173,14 +232,18 @@ fn fastest(trials: &[Trial], share: u8, count: usize) -> Vec<u32> {
 }
 
 /// Every finalist, and the default if it was timed anywhere.
-fn entrants(finalists: &BTreeMap<u8, Vec<u32>>, trials: &[Trial], default: u32) -> BTreeSet<u32> {
+fn entrants(finalists: &BTreeMap<Condition, Vec<u32>>, trials: &[Trial], default: u32) -> BTreeSet<u32> {
     let is_timed = trials.first().is_some_and(|trial| trial.measurements.iter().any(|m| m.time_ns.is_some()));
     finalists.values().flatten().copied().chain(is_timed.then_some(default)).collect()
 }
 
 /// Compiles a finalist again where an earlier run, whose artifacts are gone, made the trial. None, and a note,
 /// if it does not compile any more.
-async fn prepare(run: &TaskRun<'_>, trials: &[Trial], number: u32) -> Result<Option<Prepared>, RunError> {
+pub(super) async fn prepare(
+    run: &TaskRun<'_>,
+    trials: &[Trial],
+    number: u32,
+) -> Result<Option<Prepared>, RunError> {
     let trial = trials.iter().find(|trial| trial.trial == number);
     let Some(index) = trial.and_then(|trial| run.task.space.index_of(&trial.configuration)) else {
         return Ok(None);
@@ -198,9 +261,9 @@ async fn prepare(run: &TaskRun<'_>, trials: &[Trial], number: u32) -> Result<Opt
     }
 }
 
-/// One share's rounds with the whole gate held, between `contenders`, which are dropped once they cannot win,
+/// One share's rounds with the whole gate held and nothing beside, between `contenders`, which are dropped once they cannot win,
 /// and those whose time is `asked` for in any case. Entries that failed or were dropped are left out.
-async fn rounds(
+pub(super) async fn rounds(
     run: &TaskRun<'_>,
     runner: &mut Runner<'_>,
     prepared: &[Prepared],
@@ -213,11 +276,24 @@ async fn rounds(
     if entries.is_empty() {
         return Ok(BTreeMap::new());
     }
-    (run.listener)(Event::Finals { task: run.number, share: runner.share, entries: entries.len() });
+    let condition = Condition::quiet(runner.share);
+    (run.listener)(Event::Finals { task: run.number, condition, entries: entries.len() });
+    let _quiet = acquire(run.gate, Need::Quiet).await?;
+    turns(run, runner, prepared, entries, &asked, seen).await
+}
+
+/// The turns of rounds, whoever else is kept off the device or put on it.
+pub(super) async fn turns(
+    run: &TaskRun<'_>,
+    runner: &mut Runner<'_>,
+    prepared: &[Prepared],
+    entries: Vec<u32>,
+    asked: &[u32],
+    seen: &mut Seen,
+) -> Result<BTreeMap<u32, Vec<u64>>, RunError> {
     let budget = runner.finalist_budget_ns() * entries.len() as u64;
     let policy = FinalsPolicy::new(f64::from(run.plan.measure.max_noise_percent), budget);
-    let mut finals = Finals::new(entries, &asked, policy);
-    let _quiet = acquire(run.gate, Need::Quiet).await?;
+    let mut finals = Finals::new(entries, asked, policy);
     let limit = runner.limit(None);
     let mut loaded = BTreeSet::new();
     let mut excused = BTreeSet::new();

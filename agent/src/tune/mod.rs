@@ -2,10 +2,12 @@
 
 mod backend;
 mod batch;
+mod canary;
 pub(crate) mod checkpoint;
 mod finals;
 pub mod folder;
 mod interrupt;
+mod loaded;
 mod memory;
 mod plan;
 pub mod recheck;
@@ -20,7 +22,7 @@ use std::time::Instant;
 
 use fractune_tuner::kernel::SizesAs;
 use fractune_tuner::log::{Header, TrialLog};
-use fractune_tuner::results::{Device, FirstFailure, JobResult, TaskResult};
+use fractune_tuner::results::{CanaryResult, Device, FirstFailure, JobResult, TaskResult};
 use fractune_tuner::task::Task;
 use fractune_tuner::trial::{Outcome, Trial};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -31,9 +33,10 @@ pub use plan::{Event, Listener, Output, Plan, RunError, exit};
 
 use crate::backend::replay::Recording;
 use crate::compile::{Cache, Store};
-use crate::gate::Gate;
+use crate::gate::{Access, Gate};
 use crate::link::{self, Link};
 use crate::worker::WorkerCommand;
+use canary::Canary;
 use folder::Folder;
 use search::Earlier;
 use session::Runner;
@@ -56,6 +59,9 @@ struct TaskRun<'a> {
     task: &'a Task,
     backend: &'a Backend,
     gate: &'a Gate,
+    /// What every task's search measures through.
+    access: &'a Access<'a>,
+    canary: &'a Canary,
     listener: Listener<'a>,
 }
 
@@ -124,8 +130,11 @@ async fn tune_all(
     let (gate, alone) = backend.gate().await;
     device.notes.extend(alone);
     device.notes.iter().for_each(|note| listener(Event::Note(note.clone())));
+    let access = Access::new(&gate, backend.sharing(plan.measure.sharing));
+    let canary = Canary::default();
     let runs = plan.tasks.iter().enumerate().map(|(number, task)| {
-        let run = TaskRun { number, plan, task, backend, gate: &gate, listener };
+        let (gate, access, canary) = (&gate, &access, &canary);
+        let run = TaskRun { number, plan, task, backend, gate, access, canary, listener };
         let (device, folder) = (&device, &folder);
         async move { tune(&run, device, folder).await }
     });
@@ -171,7 +180,9 @@ async fn tune(
     let mut runners = runners(run);
     let found = search::search(run, &mut log, Earlier { known, dropped }, &mut runners).await?;
     let finals_started = Instant::now();
-    let shares = finals::finals(run, &found.trials, &mut runners).await?;
+    let (shares, loaded, again) = finals::finals(run, &found, &mut runners).await?;
+    run.canary.look(run).await?;
+    run.canary.rest().await;
     let result = TaskResult {
         kernel: kernel.name.clone(),
         problem: problem.name.clone(),
@@ -191,10 +202,26 @@ async fn tune(
         search_ms: found.search_ms,
         finals_ms: finals_started.elapsed().as_millis() as u64,
         default: space.configuration(run.task.default),
+        canary: run.canary.result(again).await,
         shares,
+        loaded,
     };
     (run.listener)(Event::TaskFinished { task: run.number, result: Box::new(result.clone()) });
-    Ok((result, runners.iter().flat_map(Runner::notes).collect()))
+    let slow = result.canary.filter(|canary| canary.worst_percent() > 0.0);
+    let notes = runners.iter().flat_map(Runner::notes).chain(slow.map(|canary| disturbed(run, canary)));
+    let notes = notes.collect();
+    Ok((result, notes))
+}
+
+/// What the canary says, in a sentence.
+fn disturbed(run: &TaskRun<'_>, canary: CanaryResult) -> String {
+    let CanaryResult { readings, compute_percent, memory_percent, again } = canary;
+    format!(
+        "{}: the GPU was slower at times, as when something that is not this run's uses it: of {readings} times, known \
+         kernels timed alone took up to {compute_percent:.1} % (computing) and {memory_percent:.1} % (memory) longer; \
+         {again} trials were measured again with the finalists",
+        run.task.name()
+    )
 }
 
 fn open_log(run: &TaskRun<'_>, device: &Device, path: &Path) -> Result<(TrialLog, Vec<Trial>), RunError> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use fractune_crds::{TuneJob, TuneJobSpec};
+use fractune_tuner::condition::{Condition, Neighbours};
 use fractune_tuner::log::LogError;
 use fractune_tuner::results::{Device, Gpu, TaskResult};
 use fractune_tuner::settings::{MeasureSettings, SearchSettings};
@@ -17,6 +18,8 @@ pub struct Plan {
     pub job: String,
     /// Shares in percent, in the job's order.
     pub shares: Vec<u8>,
+    /// What runs beside shares when the kernels are served; Quiet always.
+    pub neighbours: Vec<Neighbours>,
     /// How configurations are chosen.
     pub search: SearchSettings,
     /// How times are taken.
@@ -31,12 +34,16 @@ impl Plan {
     /// The plan of a job whose tasks have been checked.
     #[must_use]
     pub fn new(job: TuneJob, tasks: Vec<Task>) -> Self {
-        let TuneJobSpec { shares, search, measure, parallelism, .. } = job.spec;
+        let TuneJobSpec { shares, neighbours, search, measure, parallelism, .. } = job.spec;
         let job = job.metadata.name.unwrap_or_default();
-        Self { job, shares, search, measure, parallelism: parallelism as usize, tasks }
+        Self { job, shares, neighbours, search, measure, parallelism: parallelism as usize, tasks }
     }
 
     /// Everything that must be equal for trials of two runs of a task to be comparable, by name.
+    ///
+    /// Whether trials share the device is not among it: by [`Sharing::Auto`](fractune_tuner::settings::Sharing::Auto)
+    /// those of one run differ in that already, and their times only choose the finalists, which are measured again
+    /// alone. So a run that was begun alone may go on faster.
     #[must_use]
     pub fn identity(&self, task: &Task, device: &Device) -> BTreeMap<String, String> {
         let shares: Vec<_> = self.shares.iter().map(ToString::to_string).collect();
@@ -45,6 +52,7 @@ impl Plan {
             max_noise_percent,
             timeout_seconds,
             cache,
+            sharing: _,
             finalists: _,
             knee_percent: _,
         } = &self.measure;
@@ -113,12 +121,12 @@ pub enum Event {
         /// The trial.
         trial: Trial,
     },
-    /// The search is over; the finalists of a share are measured quietly.
+    /// The search is over; the finalists are measured under a condition.
     Finals {
         /// The task.
         task: usize,
-        /// The share in percent.
-        share: u8,
+        /// The share, and what runs beside it.
+        condition: Condition,
         /// How many configurations are measured.
         entries: usize,
     },

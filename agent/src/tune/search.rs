@@ -44,6 +44,8 @@ pub(super) struct Found {
     pub(super) ended: Ended,
     /// Search time over all runs of the task.
     pub(super) search_ms: u64,
+    /// Trials of this run that were measured while the canary was slow: its drift, as a ratio minus one, by trial.
+    pub(super) disturbed: BTreeMap<u32, f64>,
 }
 
 /// A configuration to compile, and where the answer goes.
@@ -155,16 +157,23 @@ impl<'a> Searching<'a> {
             }
             self.run.backend.prepare_reference(self.run.gate, self.run.task).await?;
             if let Some(leader) = runners.first_mut() {
-                leader.warm_up(self.run.gate).await?;
+                leader.warm_up(self.run.access).await?;
             }
         }
         let mut ended = None;
+        // Trials, and the canary's readings before and after them.
+        let mut watched = Vec::new();
+        let mut before = self.run.canary.look(self.run).await?;
         while ended.is_none() {
             self.ask().await?;
             let Some(batch) = self.under_way.pop_front() else { break };
             let measured =
                 batch::measure(self.run, batch, runners, &self.best, self.elapsed(), self.log).await?;
+            let numbers: Vec<u32> = measured.iter().map(|(_, trial)| trial.trial).collect();
             self.tell(measured);
+            let after = self.run.canary.look(self.run).await?;
+            watched.push((numbers, before, after));
+            before = after;
             self.check_that_something_compiles()?;
             let patience = self.run.plan.search.stop_after_stale;
             ended = patience.filter(|&patience| self.stale.trials() >= patience).map(|_| Ended::Stale);
@@ -181,7 +190,15 @@ impl<'a> Searching<'a> {
         for trial in &self.trials {
             *outcomes.entry(trial.outcome).or_default() += 1;
         }
-        Ok(Found { trials: self.trials, outcomes, ended: ended.unwrap_or(at_the_end), search_ms })
+        // Only now is the fastest reading known, which the others are held against.
+        let mut disturbed = BTreeMap::new();
+        for (numbers, before, after) in watched {
+            let drift = self.run.canary.drift(before, after).await;
+            let slow = numbers.into_iter().filter(|_| drift > 0.0);
+            disturbed.extend(slow.map(|number| (number, drift)));
+        }
+        let ended = ended.unwrap_or(at_the_end);
+        Ok(Found { trials: self.trials, outcomes, ended, search_ms, disturbed })
     }
 
     /// The best time of each share, in the job's order.

@@ -8,10 +8,10 @@ use fractune_tuner::results::Footprint;
 use fractune_tuner::trial::Outcome;
 
 use super::backend::{Backend, Prepared};
-use super::batch::acquire;
+use super::batch::enter;
 use super::plan::{Plan, RunError};
 use crate::backend::replay::Recording;
-use crate::gate::Gate;
+use crate::gate::Access;
 use crate::worker::{Failure, Times, Worker};
 use fractune_tuner::task::Task;
 
@@ -99,16 +99,18 @@ impl<'a> Runner<'a> {
     }
 
     /// Starts the worker and has the reference run, before there is a trial to measure.
-    pub(super) async fn warm_up(&mut self, gate: &Gate) -> Result<(), RunError> {
-        let _cpus = acquire(gate, self.backend.need(self.share)).await?;
+    pub(super) async fn warm_up(&mut self, access: &Access<'_>) -> Result<(), RunError> {
+        let _held = enter(access, self.backend.need(self.share)).await?;
         self.worker().await.map(|_| ())
     }
 
-    /// Verifies and races one trial against the best time (nanoseconds) at this share so far.
+    /// Verifies and races one trial against the best time (nanoseconds) at this share so far. Whoever holds the whole
+    /// gate `is_alone`.
     pub(super) async fn measure(
         &mut self,
         prepared: &Prepared,
         best_ns: Option<u64>,
+        is_alone: bool,
     ) -> Result<Measured, RunError> {
         // Starting a worker and running the reference are not the trial's time.
         self.worker().await?;
@@ -143,7 +145,10 @@ impl<'a> Runner<'a> {
                     device_error: false,
                 })
             }
-            Err(trouble) => self.judge(trouble, prepared, limit).await,
+            Err(trouble) => {
+                let has_neighbours = !is_alone && self.backend.has_neighbours(self.share);
+                self.judge_beside(has_neighbours, trouble, prepared, limit).await
+            }
         }
     }
 
@@ -238,6 +243,17 @@ impl<'a> Runner<'a> {
         prepared: &Prepared,
         limit: Duration,
     ) -> Result<Measured, RunError> {
+        self.judge_beside(self.backend.has_neighbours(self.share), trouble, prepared, limit).await
+    }
+
+    /// As [`Self::judge`], where it is known whether others may have measured at the same time.
+    async fn judge_beside(
+        &mut self,
+        has_neighbours: bool,
+        trouble: Trouble,
+        prepared: &Prepared,
+        limit: Duration,
+    ) -> Result<Measured, RunError> {
         let failure = match trouble {
             Trouble::Failure(failure) => failure,
             Trouble::Run(error) => return Err(error),
@@ -247,7 +263,7 @@ impl<'a> Runner<'a> {
                 self.close(prepared).await;
                 // Memory may be short because of a neighbour.
                 let device_error = outcome == Outcome::RuntimeError
-                    || outcome == Outcome::ResourceExceeded && self.backend.has_neighbours(self.share);
+                    || outcome == Outcome::ResourceExceeded && has_neighbours;
                 Ok(Measured::failed(outcome, message, device_error))
             }
             Failure::Died { message } | Failure::Lost { message } => {
@@ -262,7 +278,7 @@ impl<'a> Runner<'a> {
                 self.end().await;
                 let message = format!("did not end within {:.1} s at {} %", limit.as_secs_f64(), self.share);
                 // A neighbour that hangs holds this one up as well.
-                let held_up = !released || self.backend.has_neighbours(self.share);
+                let held_up = !released || has_neighbours;
                 Ok(Measured::failed(Outcome::RunTimeout, message, held_up))
             }
             Failure::Fatal { message } => {

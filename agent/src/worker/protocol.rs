@@ -90,6 +90,10 @@ pub struct Gpu {
     /// The compiled kernels that compare outputs. Null: only open the GPU and say what it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checks: Option<PathBuf>,
+    /// This worker is the load beside what is measured: its times only say how much it does, so the GPU's clocks are not
+    /// watched, and nothing is timed again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub load: bool,
 }
 
 /// One argument of the entry point.

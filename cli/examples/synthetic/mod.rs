@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use fractune_tuner::condition::Neighbours;
 use fractune_tuner::kernel::{Configuration, Value};
-use fractune_tuner::results::{Device, Ended, Footprint, JobResult, Served, ShareResult, TaskResult, Timed};
+use fractune_tuner::results::{
+    CanaryResult, Device, Ended, Footprint, JobResult, Load, LoadedResult, Served, ShareResult, TaskResult,
+    Timed,
+};
 use fractune_tuner::settings::{MeasureSettings, SearchSettings};
 use fractune_tuner::trial::{Measurement, Outcome, Trial};
 
@@ -41,6 +45,46 @@ pub(crate) fn job() -> (JobResult, Vec<Vec<Trial>>) {
         measure: MeasureSettings::default(),
         tasks,
     };
+    (job, logs)
+}
+
+/// The same, with the winners of 25 and 50 % beside a load as well: there the other one of the two wins.
+pub(crate) fn loaded() -> (JobResult, Vec<Vec<Trial>>) {
+    let (mut job, logs) = job();
+    for task in &mut job.tasks {
+        let quiet = task.shares.clone();
+        let beside = [(0, 1), (1, 0)].map(|(at, other)| {
+            let mut result = quiet[at].clone();
+            let slowed = |ns: u64| ns * 8 / 5;
+            let (own, best) = (slowed(quiet[at].best.time_ns), quiet[at].best.time_ns * 5 / 4);
+            result.best = Timed { time_ns: best, ..quiet[other].best.clone() };
+            result.baseline = quiet[at].baseline.clone().map(|b| Timed { time_ns: slowed(b.time_ns), ..b });
+            result.finalists = vec![result.best.clone()];
+            for served in &mut result.served {
+                served.time_ns = match served.tuned_at {
+                    tuned if tuned == quiet[at].share => Some(own),
+                    tuned if tuned == quiet[other].share => Some(best),
+                    _ => served.time_ns.map(slowed),
+                };
+            }
+            let share = 100 - quiet[at].share;
+            let units = u32::from(share) * 64 / 100;
+            let load = Load { share, units, alone_per_second: 4.5e13, beside_per_second: 3.9e13 };
+            LoadedResult { neighbours: Neighbours::Compute, result, load }
+        });
+        // Everywhere, what the winners of all conditions take.
+        let rows: Vec<(u8, u32)> = beside.iter().map(|b| (b.result.share, b.result.best.trial)).collect();
+        let add = |result: &mut ShareResult| {
+            for &(tuned_at, trial) in &rows {
+                let share = quiet.iter().find(|q| q.best.trial == trial).map_or(0, |q| q.share);
+                let time_ns = result.served.iter().find(|s| s.tuned_at == share).and_then(|s| s.time_ns);
+                result.served.push(Served { tuned_at, neighbours: Neighbours::Compute, time_ns });
+            }
+        };
+        task.loaded = beside.to_vec();
+        task.shares.iter_mut().for_each(add);
+        task.loaded.iter_mut().for_each(|loaded| add(&mut loaded.result));
+    }
     (job, logs)
 }
 
@@ -158,7 +202,11 @@ fn task((kernel, problem, weight): (&str, &str, i64), trials: &[Trial]) -> TaskR
         best: timed(best, share),
         baseline: trials.first().map(|default| timed(default, share)),
         served: (winners.iter())
-            .map(|&(tuned_at, winner)| Served { tuned_at, time_ns: winner.time_ns(share) })
+            .map(|&(tuned_at, winner)| Served {
+                tuned_at,
+                neighbours: Neighbours::Quiet,
+                time_ns: winner.time_ns(share),
+            })
             .collect(),
         finalists: vec![timed(best, share)],
         metrics: BTreeMap::from([("gflops".to_owned(), 2.1e9 / best.time_ns(share).unwrap_or(1) as f64)]),
@@ -181,5 +229,7 @@ fn task((kernel, problem, weight): (&str, &str, i64), trials: &[Trial]) -> TaskR
         finals_ms: 4_200,
         default: trials.first().map(|t| t.configuration.clone()).unwrap_or_default(),
         shares: shares.collect(),
+        loaded: Vec::new(),
+        canary: Some(CanaryResult { readings: 84, compute_percent: 0.0, memory_percent: 4.2, again: 3 }),
     }
 }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use fractune_crds::{BestAtShare, Neighbours, State, TrialCounts, TuneJob, TuneTask, names};
 use fractune_tuner::kernel::Language;
 use fractune_tuner::results::{
-    Device, Ended, FirstFailure, Footprint, Gpu, JobResult, Served, ShareResult, TaskResult, Timed,
+    Device, Ended, FirstFailure, Gpu, JobResult, LoadedResult, Served, ShareResult, TaskResult, Timed,
 };
 use fractune_tuner::task::Task;
 use fractune_tuner::trial::{Outcome, Trial};
@@ -157,6 +157,13 @@ fn task_result(job: &TuneJob, task: &TuneTask, planned: &Task, checkpoint: &Chec
     };
     let shares =
         job.spec.shares.iter().filter_map(|&share| Some(share_result(winner(share)?, planned, full)));
+    let loaded = status.best.iter().filter(|best| best.quiet && !best.neighbours.is_quiet());
+    let loaded = loaded.filter_map(|best| {
+        let mut result = share_result(best, planned, full);
+        let time_ns = best.quiet_choice_ns.map(i64::unsigned_abs);
+        result.served.push(Served { tuned_at: best.share, neighbours: Neighbours::Quiet, time_ns });
+        Some(LoadedResult { neighbours: best.neighbours, result, load: best.load?.into() })
+    });
     let trials = u32::try_from(status.trials.total).unwrap_or(u32::MAX);
     TaskResult {
         kernel: task.spec.kernel.clone(),
@@ -176,6 +183,9 @@ fn task_result(job: &TuneJob, task: &TuneTask, planned: &Task, checkpoint: &Chec
         finals_ms: 0,
         default: planned.space.configuration(planned.default),
         shares: shares.collect(),
+        loaded: loaded.collect(),
+        // Its notes say what a reader must know.
+        canary: None,
     }
 }
 
@@ -192,9 +202,11 @@ fn share_result(best: &BestAtShare, planned: &Task, full: Option<u8>) -> ShareRe
     };
     let winner = timed(best.trial, best.configuration.clone(), time_ns);
     let default = planned.space.configuration(planned.default);
-    let mut served = vec![Served { tuned_at: best.share, time_ns: Some(time_ns) }];
+    let neighbours = best.neighbours;
+    let mut served = vec![Served { tuned_at: best.share, neighbours, time_ns: Some(time_ns) }];
     if let Some((full, time)) = full.zip(best.full_choice_ns).filter(|(full, _)| *full != best.share) {
-        served.push(Served { tuned_at: full, time_ns: Some(time.unsigned_abs()) });
+        let time_ns = Some(time.unsigned_abs());
+        served.push(Served { tuned_at: full, neighbours: Neighbours::Quiet, time_ns });
     }
     ShareResult {
         share: best.share,
@@ -203,31 +215,8 @@ fn share_result(best: &BestAtShare, planned: &Task, full: Option<u8>) -> ShareRe
         best: winner,
         served,
         metrics: best.metrics.iter().filter_map(|(name, v)| Some((name.clone(), v.parse().ok()?))).collect(),
-        footprint: best.footprint.and_then(footprint),
+        footprint: best.footprint.map(Into::into),
     }
-}
-
-/// None where a number is none that a device could have said.
-fn footprint(footprint: fractune_crds::Footprint) -> Option<Footprint> {
-    let fractune_crds::Footprint {
-        blocks,
-        threads,
-        blocks_per_unit,
-        unit_threads,
-        registers,
-        shared_bytes,
-        local_bytes,
-    } = footprint;
-    let of = |number: i64| u32::try_from(number).ok();
-    Some(Footprint {
-        blocks: u64::try_from(blocks).ok()?,
-        threads: of(threads)?,
-        blocks_per_unit: of(blocks_per_unit)?,
-        unit_threads: of(unit_threads)?,
-        registers: of(registers)?,
-        shared_bytes: of(shared_bytes)?,
-        local_bytes: of(local_bytes)?,
-    })
 }
 
 /// Why the search ended, as far as numbers tell.

@@ -6,9 +6,8 @@ use std::fmt::Write as _;
 use comfy_table::{Cell, CellAlignment};
 use fractune_agent::tune::exit;
 use fractune_crds::conditions::{FAILED, STALLED, SUSPENDED};
-use fractune_crds::{
-    AcrossSharesOf, JobTotal, Neighbours, State, TuneJob, TuneJobStatus, TunedResult, names,
-};
+use fractune_crds::{AcrossSharesOf, JobTotal, State, TuneJob, TuneJobStatus, TunedResult, names};
+use fractune_tuner::condition::Condition as Served;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 
@@ -159,7 +158,7 @@ pub(crate) fn table(job: &TuneJob, width: Option<u16>) -> String {
 /// What the status says across shares, in sentences: what is enough, what serves all, and why winners differ.
 fn across(status: &TuneJobStatus) -> Vec<String> {
     let mut told = Vec::new();
-    for AcrossSharesOf { kernel, problem, knee, one_for_all } in &status.across {
+    for AcrossSharesOf { kernel, problem, knee, one_for_all, one_for_conditions } in &status.across {
         let of = format!("{kernel} / {problem}");
         told.extend(knee.iter().map(|knee| {
             format!("{of}: {} % is enough: {}x the time of the largest share", knee.share, knee.slowdown)
@@ -170,19 +169,18 @@ fn across(status: &TuneJobStatus) -> Vec<String> {
                 choice.configuration, choice.worst_slowdown, choice.worst_share
             )
         }));
+        told.extend(one_for_conditions.iter().map(|choice| {
+            let at = Served { share: choice.worst_share, neighbours: choice.worst_neighbours };
+            format!(
+                "{of}: one for all conditions: {} ({}x the best time at {at}, where it loses most; over all {}x)",
+                choice.configuration, choice.worst_slowdown, choice.mean_slowdown
+            )
+        }));
         let here =
             status.results.iter().filter(|result| (&result.kernel, &result.problem) == (kernel, problem));
         told.extend(here.filter_map(|result| Some(format!("{of}: {}", result.cause.as_ref()?))));
     }
     told.iter().map(|sentence| one_line(sentence)).collect()
-}
-
-/// Where a configuration is served: `50 %`, `50 % Compute`.
-fn condition(share: u8, neighbours: Neighbours) -> String {
-    match neighbours {
-        Neighbours::Quiet => format!("{share} %"),
-        busy => format!("{share} % {busy:?}"),
-    }
 }
 
 fn winners(job: &TuneJob, results: &[TunedResult], width: Option<u16>) -> comfy_table::Table {
@@ -206,7 +204,7 @@ fn winners(job: &TuneJob, results: &[TunedResult], width: Option<u16>) -> comfy_
         let mut row = vec![
             kernel.to_owned(),
             problem.to_owned(),
-            condition(result.share, result.neighbours),
+            Served { share: result.share, neighbours: result.neighbours }.to_string(),
             duration(result.time_ns.unsigned_abs()),
             ratio(&result.speedup_over_default),
         ];
@@ -224,6 +222,8 @@ fn winners(job: &TuneJob, results: &[TunedResult], width: Option<u16>) -> comfy_
     for (row, result) in rows.zip(results) {
         let configuration = one_line(&result.configuration.to_string());
         let mut lines = room.map_or_else(|| vec![configuration.clone()], |room| wrap(&configuration, room));
+        let over_quiet = result.speedup_over_quiet_choice.iter();
+        lines.extend(over_quiet.map(|ratio| format!("{ratio}x over the quiet choice")));
         lines.extend(result.metrics.iter().map(metric));
         let mut cells: Vec<Cell> = row.into_iter().map(Cell::new).collect();
         cells.push(Cell::new(lines.join("\n")).set_alignment(CellAlignment::Left));
@@ -254,7 +254,7 @@ fn totals(status: &TuneJobStatus) -> comfy_table::Table {
     let mut table = new_table(&["Share", "Default", "Tuned", "Speedup", "Left out"], 0);
     for JobTotal { share, neighbours, default_ns, best_ns, speedup, left_out } in &status.totals {
         table.add_row(vec![
-            condition(*share, *neighbours),
+            Served { share: *share, neighbours: *neighbours }.to_string(),
             duration(default_ns.unsigned_abs()),
             duration(best_ns.unsigned_abs()),
             speedup.as_ref().map_or("-".to_owned(), |speedup| format!("{speedup}x")),

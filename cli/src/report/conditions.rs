@@ -1,5 +1,6 @@
 //! Under which conditions the times were taken.
 
+use fractune_tuner::results::CanaryResult;
 use maud::{Markup, html};
 
 use super::{ReportInput, share_label};
@@ -31,11 +32,22 @@ pub(super) fn section(input: &ReportInput) -> Markup {
                     @for task in &input.job.tasks {
                         @let checked = if task.verified { "verified" } else { "not verified" };
                         (row(&format!("Outputs of {} / {}", task.kernel, task.problem), checked))
+                        @if let Some(canary) = task.canary {
+                            (row(&format!("Canary of {} / {}", task.kernel, task.problem), &canary_in_words(canary)))
+                        }
                     }
                 }
             } }
         }
     }
+}
+
+fn canary_in_words(canary: CanaryResult) -> String {
+    let CanaryResult { readings, compute_percent, memory_percent, again } = canary;
+    format!(
+        "known kernels, timed alone {readings} times, were at worst {compute_percent:.1}\u{a0}% (computing) and \
+         {memory_percent:.1}\u{a0}% (memory) slower than at best; {again} trials measured again"
+    )
 }
 
 fn row(name: &str, value: &str) -> Markup {

@@ -18,6 +18,7 @@ mod svg;
 mod task;
 mod verdict;
 
+use fractune_tuner::condition::Condition;
 use fractune_tuner::results::JobResult;
 use fractune_tuner::trial::Trial;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -130,6 +131,11 @@ fn contents(job: &JobResult) -> Markup {
             }
         }
     }
+}
+
+/// `25 %`, or `25 % beside Compute`, kept on one line as far as a share is.
+fn condition_label(condition: Condition) -> String {
+    condition.to_string().replace(" %", "\u{a0}%")
 }
 
 fn capitalised(sentence: &str) -> String {

@@ -10,10 +10,11 @@ use fractune_tuner::trial::Trial;
 use maud::{Markup, html};
 
 use super::{
-    ReportError, capitalised, count, curve, distribution, effects, failures, fill, progress, share_label, svg,
+    ReportError, capitalised, condition_label, count, curve, distribution, effects, failures, fill, progress,
+    share_label, svg,
 };
 use crate::across;
-use crate::table::{duration, loss, losses, noise, three_digits, times, within_noise};
+use crate::table::{conditions, duration, loss, losses, noise, three_digits, times, within_noise};
 
 /// The section of one task; `index` makes its anchor unique.
 pub(super) fn section(
@@ -34,7 +35,7 @@ pub(super) fn section(
                 (summary(job, task))
                 (winners(task))
                 @if let Some(fill) = fill::section(job, task) { (fill) }
-                @if job.shares.len() > 1 { (matrix(job, task)) }
+                @if conditions(task).len() > 1 { (matrix(task)) }
                 @if let Some(curve) = curve::figure(task)? {
                     h3 { "Across shares" }
                     @for sentence in across::sentences(job, task) { p { (capitalised(&sentence)) "." } }
@@ -94,7 +95,8 @@ fn samples(share: &ShareResult) -> String {
 }
 
 fn summary(job: &JobResult, task: &TaskResult) -> Markup {
-    let several = job.shares.len() > 1;
+    let rows = conditions(task);
+    let several = job.shares.len() > 1 || rows.len() > task.shares.len();
     let metrics: BTreeSet<&str> =
         task.shares.iter().flat_map(|s| s.metrics.keys()).map(String::as_str).collect();
     html! {
@@ -110,9 +112,9 @@ fn summary(job: &JobResult, task: &TaskResult) -> Markup {
                 @for metric in &metrics { th.number scope="col" { (metric) } }
                 @if several { th scope="col" { "Loss with the choice of" } }
             } }
-            tbody { @for share in &task.shares {
+            tbody { @for &(condition, share) in &rows {
                 tr {
-                    th scope="row" { (share_label(share.share)) }
+                    th scope="row" { (condition_label(condition)) }
                     td.number { (share.baseline.as_ref().map_or_else(|| "failed".to_owned(), |b| duration(b.time_ns))) }
                     td.number { (duration(share.best.time_ns)) }
                     td.number { (speedup(share)) }
@@ -122,7 +124,7 @@ fn summary(job: &JobResult, task: &TaskResult) -> Markup {
                         td.number { (share.metrics.get(*metric).map_or_else(|| "–".to_owned(), |v| three_digits(*v))) }
                     }
                     @if several {
-                        td { (losses(job, share).iter()
+                        td { (losses(job, condition, share).iter()
                             .map(|(at, loss)| format!("{}: {}", share_label(*at), loss.replace(' ', "\u{a0}")))
                             .collect::<Vec<_>>().join(", ")) }
                     }
@@ -177,26 +179,28 @@ fn value(configuration: &Configuration, name: &str) -> String {
     configuration.0.get(name).map_or_else(|| "–".to_owned(), Value::to_string)
 }
 
-/// The share matrix: what it costs to serve at one share what was tuned at another.
-fn matrix(job: &JobResult, task: &TaskResult) -> Markup {
+/// The share matrix: what it costs to serve under one condition what was tuned under another.
+fn matrix(task: &TaskResult) -> Markup {
+    let rows = conditions(task);
     html! {
         h3 { "Share matrix" }
         div.scroll { table.matrix {
-            caption { "How much longer it takes, served at the row's share, with the choice tuned at the column's." }
+            caption { "How much longer it takes, served as in the row, with the choice tuned as in the column." }
             thead { tr {
                 td {}
-                @for share in &job.shares { th scope="col" { "tuned at " (share_label(*share)) } }
+                @for (tuned, _) in &rows { th scope="col" { "tuned at " (condition_label(*tuned)) } }
             } }
-            tbody { @for served in &task.shares {
+            tbody { @for (condition, served) in &rows {
                 tr {
-                    th scope="row" { "served at " (share_label(served.share)) }
-                    @for &tuned_at in &job.shares {
-                        @let loss_percent = served.loss_with_choice_of(tuned_at).map(|loss| loss * 100.0);
-                        td.number style=[loss_percent.map(heat)] { (loss(served, tuned_at)) }
+                    th scope="row" { "served at " (condition_label(*condition)) }
+                    @for (tuned, _) in &rows {
+                        @let loss_percent = served.loss_with_choice_under(*tuned).map(|loss| loss * 100.0);
+                        td.number style=[loss_percent.map(heat)] { (loss(served, *tuned)) }
                     }
                 }
             } }
         } }
+        @for load in across::loads(task) { p.soft { (capitalised(&load)) "." } }
     }
 }
 

@@ -38,6 +38,22 @@ fn a_good_job_becomes_a_task_for_each_problem() {
     assert!(manifest.ignored.is_empty());
 }
 
+#[test]
+fn loads_beside_need_a_gpu_of_which_a_part_is_left() {
+    let cuda = JOB.replace("language: C", "language: CUDA");
+    assert_ne!(cuda, JOB);
+    let of = |shares: &str, neighbours: &str| {
+        let text =
+            cuda.replace("shares: [50, 100]", &format!("shares: {shares}\n  neighbours: {neighbours}"));
+        load(text.as_bytes(), |_| ()).map_err(|error| error.to_string())
+    };
+    assert!(!of("[50, 100]", "[Quiet, Compute]").is_err_and(|error| error.contains("spec.neighbours")));
+    let whole = of("[100]", "[Quiet, Compute]").unwrap_err();
+    assert!(whole.contains("spec.neighbours[1]") && whole.contains("no share leaves a part"), "{whole}");
+    let twice = of("[50]", "[Quiet, Compute, Compute]").unwrap_err();
+    assert!(twice.contains("is there twice"), "{twice}");
+}
+
 /// What is replaced in a good job, by what, and the path and a part of the one message that must follow.
 const BAD: &[(&str, &str, &str, &str)] = &[
     (
@@ -72,6 +88,13 @@ const BAD: &[(&str, &str, &str, &str)] = &[
     ),
     ("length: \"n\"", "length: many", "spec.kernels[0].arguments[0].buffer.length", "many"),
     ("length: \"n\"", "length: 64", "spec.kernels[0].arguments[0].buffer.length", "quotes"),
+    (
+        "shares: [50, 100]",
+        "shares: [50, 100]\n  neighbours: [Quiet, Memory]",
+        "spec.neighbours[1]",
+        "is in C; write [Quiet]",
+    ),
+    ("shares: [50, 100]", "shares: [50, 100]\n  neighbours: []", "spec.neighbours", "does not have Quiet"),
     ("shares: [50, 100]", "shares: [0]", "spec.shares[0]", "from 1 to 100"),
     ("shares: [50, 100]", "shares: [101]", "spec.shares[0]", "from 1 to 100"),
     ("shares: [50, 100]", "shares: [50, 50]", "spec.shares[1]", "twice"),
@@ -90,6 +113,7 @@ const BAD: &[(&str, &str, &str, &str)] = &[
         "spec.measure.maxNoisePercent",
         "from 1 to 100",
     ),
+    ("  shares:", "  measure: {sharing: Never}\n  shares:", "spec.measure.sharing", "unknown value"),
     ("language: C", "language: Rust", "spec.kernels[0].language", "unknown value"),
 ];
 

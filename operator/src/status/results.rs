@@ -31,9 +31,9 @@ pub(super) fn results(observed: &Observed) -> Vec<TunedResult> {
 /// What tasks that are done say across shares.
 pub(super) fn across(observed: &Observed) -> Vec<AcrossSharesOf> {
     let of = |task: &TuneTask| {
-        let AcrossShares { knee, one_for_all } = task.status.as_ref()?.across.clone()?;
+        let AcrossShares { knee, one_for_all, one_for_conditions } = task.status.as_ref()?.across.clone()?;
         let (kernel, problem) = (task.spec.kernel.clone(), task.spec.problem.clone());
-        Some(AcrossSharesOf { kernel, problem, knee, one_for_all })
+        Some(AcrossSharesOf { kernel, problem, knee, one_for_all, one_for_conditions })
     };
     observed.tasks.values().filter_map(|task| of(task)).collect()
 }
@@ -46,6 +46,7 @@ fn result(task: &TuneTask, best: BestAtShare, gpu: Option<String>) -> TunedResul
         neighbours: best.neighbours,
         speedup_over_default: ratio(best.default_ns, best.time_ns),
         speedup_over_full_gpu_choice: ratio(best.full_choice_ns, best.time_ns),
+        speedup_over_quiet_choice: ratio(best.quiet_choice_ns, best.time_ns),
         configuration: best.configuration,
         time_ns: best.time_ns,
         metrics: best.metrics,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use fractune_crds::{BestAtShare, Neighbours, TuneTask, names};
+use fractune_crds::{BestAtShare, TuneTask, names};
 use fractune_tuner::formats::tuned::{self as formats, Tuned, TunedTask, Winner};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
@@ -38,12 +38,13 @@ pub fn tuned(observed: &Observed) -> Result<Option<ConfigMap>, String> {
     Ok(Some(ConfigMap { metadata, data: Some(data), ..ConfigMap::default() }))
 }
 
-/// The quiet winners of every task.
+/// The winners of every task.
 fn collect(observed: &Observed) -> Tuned {
     let task = |task: &TuneTask| {
         let status = task.status.clone().unwrap_or_default();
         let winner = |best: &BestAtShare| Winner {
             share: best.share,
+            neighbours: best.neighbours,
             configuration: best.configuration.clone(),
             time_ns: best.time_ns.unsigned_abs(),
             default_ns: best.default_ns.map(i64::unsigned_abs),
@@ -53,14 +54,13 @@ fn collect(observed: &Observed) -> Tuned {
                 .filter_map(|(name, v)| Some((name.clone(), v.parse().ok()?)))
                 .collect(),
         };
-        let served_quietly = |best: &&BestAtShare| best.quiet && best.neighbours == Neighbours::Quiet;
         let kernel = observed.job.spec.kernels.iter().find(|kernel| kernel.name == task.spec.kernel);
         TunedTask {
             kernel: task.spec.kernel.clone(),
             problem: task.spec.problem.clone(),
             verified: kernel.is_some_and(|kernel| !kernel.verify.none),
             size_macros: status.size_macros.clone(),
-            winners: status.best.iter().filter(served_quietly).map(winner).collect(),
+            winners: status.best.iter().filter(|best| best.quiet).map(winner).collect(),
         }
     };
     let mut devices = Vec::new();

@@ -1,94 +1,92 @@
-//! From quiet samples to winners and the share matrix: tuned at one share, served at another.
+//! From samples to winners and the share matrix: tuned under one condition, served under another.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::condition::Condition;
 use crate::kernel::Configuration;
 use crate::results::{Served, ShareResult, Timed};
 
 use super::stats::{Summary, median};
 
-/// Quiet samples in nanoseconds by share (percent) and number of the trial. An empty list says that the
-/// trial was tried at that share and failed.
-pub type QuietSamples = BTreeMap<u8, BTreeMap<u32, Vec<u64>>>;
+/// Samples of the final rounds in nanoseconds by condition and number of the trial. An empty list says that the
+/// trial was tried under that condition and failed.
+pub type FinalSamples = BTreeMap<Condition, BTreeMap<u32, Vec<u64>>>;
 
-/// Everything that quiet rounds gave for one task.
+/// Everything that the final rounds gave for one task.
 #[derive(Clone, Copy, Debug)]
-pub struct Quiet<'a> {
-    /// The samples of both passes: the finals of every share, then the winners at the other shares.
-    pub samples: &'a QuietSamples,
-    /// The winner of every share, by number of the trial, as [`winners`] gives them.
-    pub winners: &'a BTreeMap<u8, u32>,
+pub struct Measured<'a> {
+    /// The samples of both passes: the finals of every condition, then the winners under the other conditions.
+    pub samples: &'a FinalSamples,
+    /// The winner of every condition, by number of the trial, as [`winners`] gives them.
+    pub winners: &'a BTreeMap<Condition, u32>,
     /// The configuration of every trial in them.
     pub configurations: &'a BTreeMap<u32, Configuration>,
     /// Number of the default configuration's trial.
     pub default: u32,
-    /// The job's shares in percent, in the job's order.
-    pub shares: &'a [u8],
-    /// The finalists of every share, by number of the trial.
-    pub finalists: &'a BTreeMap<u8, Vec<u32>>,
+    /// The job's conditions, in the order in which results list them.
+    pub conditions: &'a [Condition],
+    /// The finalists of every condition, by number of the trial.
+    pub finalists: &'a BTreeMap<Condition, Vec<u32>>,
 }
 
-/// The winner of every share that has samples: the trial with the least median there, the earlier one
+/// The winner of every condition that has samples: the trial with the least median there, the earlier one
 /// where two are equal.
 #[must_use]
-pub fn winners(samples: &QuietSamples) -> BTreeMap<u8, u32> {
-    samples.iter().filter_map(|(&share, trials)| Some((share, fastest(trials)?))).collect()
+pub fn winners(samples: &FinalSamples) -> BTreeMap<Condition, u32> {
+    samples.iter().filter_map(|(&condition, trials)| Some((condition, fastest(trials)?))).collect()
 }
 
-/// What the second pass must measure: for every share, the trials among the winners and the default that
-/// were not tried there yet. Shares with nothing to measure are left out.
+/// What the second pass must measure: for every condition, the trials among the winners and the default that
+/// were not tried there yet. Conditions with nothing to measure are left out.
 ///
-/// The second pass may find a faster trial for a share and so change its winner: measure until the plan is
+/// The second pass may find a faster trial for a condition and so change its winner: measure until the plan is
 /// empty.
 #[must_use]
 pub fn cross_plan(
-    winners: &BTreeMap<u8, u32>,
+    winners: &BTreeMap<Condition, u32>,
     default: u32,
-    samples: &QuietSamples,
-) -> BTreeMap<u8, Vec<u32>> {
+    samples: &FinalSamples,
+) -> BTreeMap<Condition, Vec<u32>> {
     let wanted: BTreeSet<u32> = winners.values().copied().chain([default]).collect();
-    let shares: BTreeSet<u8> = winners.keys().chain(samples.keys()).copied().collect();
-    shares
+    let conditions: BTreeSet<Condition> = winners.keys().chain(samples.keys()).copied().collect();
+    conditions
         .into_iter()
-        .filter_map(|share| {
-            let tried = |trial: &u32| samples.get(&share).is_some_and(|trials| trials.contains_key(trial));
+        .filter_map(|condition| {
+            let tried =
+                |trial: &u32| samples.get(&condition).is_some_and(|trials| trials.contains_key(trial));
             let missing: Vec<u32> = wanted.iter().copied().filter(|trial| !tried(trial)).collect();
-            (!missing.is_empty()).then_some((share, missing))
+            (!missing.is_empty()).then_some((condition, missing))
         })
         .collect()
 }
 
-/// One result per share, in the job's order, its metrics and footprint left empty. A share where no trial has samples
-/// has none.
+/// What was found under one condition, its metrics and footprint left empty. None where no trial has samples.
 #[must_use]
-pub fn share_results(quiet: &Quiet) -> Vec<ShareResult> {
-    quiet.shares.iter().filter_map(|&share| share_result(quiet, share)).collect()
-}
+pub fn result_under(measured: &Measured, condition: Condition) -> Option<ShareResult> {
+    let here = measured.samples.get(&condition)?;
+    let timed = |trial: u32| timed(here, measured.configurations, trial);
+    let winner = *measured.winners.get(&condition)?;
 
-fn share_result(quiet: &Quiet, share: u8) -> Option<ShareResult> {
-    let here = quiet.samples.get(&share)?;
-    let timed = |trial: u32| timed(here, quiet.configurations, trial);
-    let winner = *quiet.winners.get(&share)?;
-
-    let served = quiet
-        .shares
+    let served = measured
+        .conditions
         .iter()
-        .map(|&tuned_at| Served {
-            tuned_at,
-            time_ns: quiet.winners.get(&tuned_at).and_then(|trial| median(here.get(trial)?)),
+        .map(|tuned| Served {
+            tuned_at: tuned.share,
+            neighbours: tuned.neighbours,
+            time_ns: measured.winners.get(tuned).and_then(|trial| median(here.get(trial)?)),
         })
         .collect();
 
     // The winner may come from the second pass.
     let listed: BTreeSet<u32> =
-        quiet.finalists.get(&share).into_iter().flatten().copied().chain([winner]).collect();
+        measured.finalists.get(&condition).into_iter().flatten().copied().chain([winner]).collect();
     let mut finalists: Vec<Timed> = listed.into_iter().filter_map(timed).collect();
     finalists.sort_by_key(|t| (t.time_ns, t.trial));
 
     Some(ShareResult {
-        share,
+        share: condition.share,
         best: timed(winner)?,
-        baseline: timed(quiet.default),
+        baseline: timed(measured.default),
         served,
         finalists,
         metrics: BTreeMap::new(),
@@ -122,41 +120,55 @@ fn timed(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::condition::Neighbours;
     use crate::kernel::Value;
 
-    fn samples(table: &[(u8, &[(u32, u64)])]) -> QuietSamples {
-        let trials = |row: &[(u32, u64)]| row.iter().map(|&(t, ns)| (t, vec![ns; 6])).collect();
-        table.iter().map(|&(share, row)| (share, trials(row))).collect()
+    const BESIDE: Condition = Condition { share: 25, neighbours: Neighbours::Compute };
+
+    fn samples(table: &[(u8, &[(u32, u64)])]) -> FinalSamples {
+        table.iter().map(|&(share, row)| (Condition::quiet(share), trials(row))).collect()
     }
 
-    fn results_of(samples: &QuietSamples, shares: &[u8]) -> Vec<ShareResult> {
+    fn trials(row: &[(u32, u64)]) -> BTreeMap<u32, Vec<u64>> {
+        row.iter().map(|&(t, ns)| (t, vec![ns; 6])).collect()
+    }
+
+    fn quiet<T: Clone>(table: &[(u8, T)]) -> BTreeMap<Condition, T> {
+        table.iter().map(|(share, value)| (Condition::quiet(*share), value.clone())).collect()
+    }
+
+    fn served(tuned_at: u8, time_ns: Option<u64>) -> Served {
+        Served { tuned_at, neighbours: Neighbours::Quiet, time_ns }
+    }
+
+    fn results_of(samples: &FinalSamples, shares: &[u8]) -> Vec<ShareResult> {
         let configurations = (0..10)
             .map(|t| (t, Configuration(BTreeMap::from([("x".to_owned(), Value::Int(i64::from(t)))]))))
             .collect();
-        let finalists = BTreeMap::from([(25, vec![3, 1]), (100, vec![2, 4])]);
-        share_results(&Quiet {
+        let finalists = quiet(&[(25, vec![3, 1]), (100, vec![2, 4])]);
+        let mut conditions: Vec<Condition> = shares.iter().map(|&share| Condition::quiet(share)).collect();
+        conditions.extend(samples.contains_key(&BESIDE).then_some(BESIDE));
+        let measured = Measured {
             samples,
             winners: &winners(samples),
             configurations: &configurations,
             default: 0,
-            shares,
+            conditions: &conditions,
             finalists: &finalists,
-        })
+        };
+        conditions.iter().filter_map(|&condition| result_under(&measured, condition)).collect()
     }
 
     #[test]
     fn each_share_has_its_winner_and_the_times_of_the_others_winners() {
-        let quiet = samples(&[
+        let taken = samples(&[
             (25, &[(0, 900), (1, 400), (3, 500), (2, 520)]),
             (100, &[(0, 300), (2, 100), (4, 120), (1, 150)]),
         ]);
-        let results = results_of(&quiet, &[100, 25]);
+        let results = results_of(&taken, &[100, 25]);
         assert_eq!(results.iter().map(|r| (r.share, r.best.trial)).collect::<Vec<_>>(), [(100, 2), (25, 1)]);
         let at_25 = &results[1];
-        assert_eq!(
-            at_25.served,
-            [Served { tuned_at: 100, time_ns: Some(520) }, Served { tuned_at: 25, time_ns: Some(400) }]
-        );
+        assert_eq!(at_25.served, [served(100, Some(520)), served(25, Some(400))]);
         assert!((at_25.speedup().unwrap() - 2.25).abs() < 1e-9);
         assert!((at_25.loss_with_choice_of(100).unwrap() - 0.3).abs() < 1e-9);
         assert_eq!(at_25.finalists.iter().map(|t| t.trial).collect::<Vec<_>>(), [1, 3]);
@@ -165,35 +177,50 @@ mod tests {
 
     #[test]
     fn a_winner_that_failed_elsewhere_has_no_time_there() {
-        let mut quiet = samples(&[(25, &[(1, 400)]), (100, &[(2, 100), (0, 300)])]);
-        quiet.get_mut(&25).unwrap().insert(2, Vec::new());
-        let results = results_of(&quiet, &[25, 100]);
-        assert_eq!(results[0].served[1], Served { tuned_at: 100, time_ns: None });
+        let mut taken = samples(&[(25, &[(1, 400)]), (100, &[(2, 100), (0, 300)])]);
+        taken.get_mut(&Condition::quiet(25)).unwrap().insert(2, Vec::new());
+        let results = results_of(&taken, &[25, 100]);
+        assert_eq!(results[0].served[1], served(100, None));
         assert_eq!(results[0].baseline, None);
     }
 
     #[test]
     fn a_share_without_samples_has_no_result() {
-        let quiet = samples(&[(25, &[(1, 400)])]);
-        let results = results_of(&quiet, &[25, 100]);
+        let taken = samples(&[(25, &[(1, 400)])]);
+        let results = results_of(&taken, &[25, 100]);
         assert_eq!(results.len(), 1);
-        assert_eq!(results[0].served[1], Served { tuned_at: 100, time_ns: None });
+        assert_eq!(results[0].served[1], served(100, None));
     }
 
     #[test]
     fn the_second_pass_measures_what_is_missing_and_not_what_failed() {
-        let mut quiet = samples(&[(25, &[(1, 400), (0, 900)]), (50, &[(1, 200)]), (100, &[(2, 100)])]);
-        quiet.get_mut(&100).unwrap().insert(1, Vec::new());
-        let plan = cross_plan(&winners(&quiet), 0, &quiet);
-        assert_eq!(plan, BTreeMap::from([(25, vec![2]), (50, vec![0, 2]), (100, vec![0])]));
+        let mut taken = samples(&[(25, &[(1, 400), (0, 900)]), (50, &[(1, 200)]), (100, &[(2, 100)])]);
+        taken.get_mut(&Condition::quiet(100)).unwrap().insert(1, Vec::new());
+        let plan = cross_plan(&winners(&taken), 0, &taken);
+        assert_eq!(plan, quiet(&[(25, vec![2]), (50, vec![0, 2]), (100, vec![0])]));
     }
 
     #[test]
     fn a_second_pass_that_finds_a_faster_trial_changes_the_winner() {
-        let quiet = samples(&[(25, &[(1, 400), (2, 380), (0, 900)]), (100, &[(2, 100), (1, 150), (0, 300)])]);
-        let results = results_of(&quiet, &[25, 100]);
+        let taken = samples(&[(25, &[(1, 400), (2, 380), (0, 900)]), (100, &[(2, 100), (1, 150), (0, 300)])]);
+        let results = results_of(&taken, &[25, 100]);
         assert_eq!(results[0].best.trial, 2);
         assert_eq!(results[0].finalists.iter().map(|t| t.trial).collect::<Vec<_>>(), [2, 1]);
-        assert!(cross_plan(&winners(&quiet), 0, &quiet).is_empty());
+        assert!(cross_plan(&winners(&taken), 0, &taken).is_empty());
+    }
+
+    #[test]
+    fn a_load_beside_a_share_is_a_condition_of_its_own() {
+        let mut taken = samples(&[(25, &[(1, 291), (2, 310), (0, 900)])]);
+        taken.insert(BESIDE, trials(&[(1, 455), (2, 353)]));
+        let winners = winners(&taken);
+        assert_eq!((winners[&Condition::quiet(25)], winners[&BESIDE]), (1, 2));
+        assert_eq!(cross_plan(&winners, 0, &taken), BTreeMap::from([(BESIDE, vec![0])]));
+        let results = results_of(&taken, &[25]);
+        let beside = &results[1];
+        assert_eq!((beside.share, beside.best.trial, beside.best.time_ns), (25, 2, 353));
+        assert!((beside.loss_with_choice_of(25).unwrap() - (455.0 / 353.0 - 1.0)).abs() < 1e-9);
+        let losses: Vec<Option<u64>> = results[0].served.iter().map(|served| served.time_ns).collect();
+        assert_eq!(losses, [Some(291), Some(310)], "the loaded winner has its quiet time, too");
     }
 }

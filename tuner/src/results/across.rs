@@ -1,6 +1,7 @@
-//! What the share matrix says across shares: how much of a device is enough, and which one configuration serves all.
+//! What the share matrix says across shares and conditions: how much of a device is enough, and which one configuration serves all.
 
-use super::{ShareResult, TaskResult};
+use super::{ShareResult, TaskResult, Timed};
+use crate::condition::Condition;
 use crate::kernel::Configuration;
 
 /// The smallest share that is nearly as good as the largest.
@@ -25,6 +26,21 @@ pub struct OneForAll {
     pub worst_at: u8,
 }
 
+/// The configuration that is least bad under the condition where it is worst.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OneForConditions {
+    /// Number of its trial.
+    pub trial: u32,
+    /// Its parameter values.
+    pub configuration: Configuration,
+    /// How much longer it takes than the winner of the condition where it is worst, as a ratio minus one.
+    pub worst_loss: f64,
+    /// That condition.
+    pub worst_at: Condition,
+    /// How much longer it takes than each condition's own winner: the geometric mean over all, as a ratio minus one.
+    pub mean_loss: f64,
+}
+
 impl TaskResult {
     /// The smallest share from which all more of the device, up to the largest share measured, buys less than `percent`.
     /// None where only one share has a winner.
@@ -45,43 +61,78 @@ impl TaskResult {
     /// not kept, as a cluster's status keeps few of them.
     #[must_use]
     pub fn one_for_all(&self) -> Option<OneForAll> {
-        let keeps = |kept: &ShareResult, of: &ShareResult| kept.served.iter().any(|s| s.tuned_at == of.share);
-        if !self.shares.iter().all(|kept| self.shares.iter().all(|of| keeps(kept, of))) {
+        let rows = self.quiet_rows();
+        let choice = least_bad(&rows)?;
+        Some(OneForAll {
+            trial: choice.timed.trial,
+            configuration: choice.timed.configuration.clone(),
+            worst_loss: choice.worst_loss,
+            worst_at: choice.worst_at.share,
+        })
+    }
+
+    /// The same over every condition, those with a load beside included. None as for [`TaskResult::one_for_all`], and
+    /// where nothing was measured beside loads.
+    #[must_use]
+    pub fn one_for_conditions(&self) -> Option<OneForConditions> {
+        if self.loaded.is_empty() {
             return None;
         }
-        let winners = self.shares.iter().map(|share| &share.best);
-        let default = self.shares.iter().filter_map(|share| share.baseline.as_ref()).take(1);
-        let candidates = winners.chain(default);
-        let judged = candidates.filter_map(|timed| {
-            let (worst_at, worst_loss) = self.worst(timed.trial)?;
-            Some(OneForAll {
-                trial: timed.trial,
-                configuration: timed.configuration.clone(),
-                worst_loss,
-                worst_at,
-            })
-        });
-        let best = judged.min_by(|a, b| a.worst_loss.total_cmp(&b.worst_loss));
-        best.filter(|_| self.shares.len() > 1)
+        let mut rows = self.quiet_rows();
+        rows.extend(self.loaded.iter().map(|loaded| (loaded.condition(), &loaded.result)));
+        let choice = least_bad(&rows)?;
+        let slowdowns = choice.losses.iter().map(|loss| (1.0 + loss).ln());
+        Some(OneForConditions {
+            trial: choice.timed.trial,
+            configuration: choice.timed.configuration.clone(),
+            worst_loss: choice.worst_loss,
+            worst_at: choice.worst_at,
+            mean_loss: (slowdowns.sum::<f64>() / rows.len() as f64).exp_m1(),
+        })
     }
 
-    /// The share where a trial loses most, and how much; none where it has no time at some share.
-    fn worst(&self, trial: u32) -> Option<(u8, f64)> {
-        let losses: Option<Vec<(u8, f64)>> =
-            self.shares.iter().map(|share| Some((share.share, self.loss(trial, share.share)?))).collect();
-        losses?.into_iter().max_by(|a, b| a.1.total_cmp(&b.1))
+    fn quiet_rows(&self) -> Vec<Row<'_>> {
+        self.shares.iter().map(|result| (Condition::quiet(result.share), result)).collect()
     }
+}
 
-    /// How much longer a trial takes at a share than that share's winner, as a ratio minus one.
-    fn loss(&self, trial: u32, served_at: u8) -> Option<f64> {
-        let share = self.shares.iter().find(|share| share.share == served_at)?;
-        let tuned_at = self.shares.iter().find(|share| share.best.trial == trial).map(|share| share.share);
-        let as_winner = tuned_at
-            .and_then(|tuned_at| share.served.iter().find(|served| served.tuned_at == tuned_at)?.time_ns);
-        let as_finalist = share.finalists.iter().chain(&share.baseline).find(|timed| timed.trial == trial);
-        let time = as_winner.or_else(|| as_finalist.map(|timed| timed.time_ns))?;
-        Some(time as f64 / share.best.time_ns as f64 - 1.0)
+/// What was found under a condition.
+type Row<'a> = (Condition, &'a ShareResult);
+
+/// A configuration for all rows.
+struct Choice<'a> {
+    timed: &'a Timed,
+    /// In the order of the rows.
+    losses: Vec<f64>,
+    worst_loss: f64,
+    worst_at: Condition,
+}
+
+/// The winner or default whose greatest loss is least.
+fn least_bad<'a>(rows: &[Row<'a>]) -> Option<Choice<'a>> {
+    let keeps = |kept: &ShareResult, of: Condition| kept.served_choice(of).is_some();
+    if rows.len() < 2 || !rows.iter().all(|(_, kept)| rows.iter().all(|(of, _)| keeps(kept, *of))) {
+        return None;
     }
+    let winners = rows.iter().map(|(_, result)| &result.best);
+    let default = rows.iter().filter_map(|(_, result)| result.baseline.as_ref()).take(1);
+    let judged = winners.chain(default).filter_map(|timed| {
+        let losses: Vec<f64> =
+            rows.iter().map(|(_, result)| loss(rows, timed.trial, result)).collect::<Option<_>>()?;
+        let conditions = rows.iter().map(|(condition, _)| *condition);
+        let (worst_at, &worst_loss) = conditions.zip(&losses).max_by(|a, b| a.1.total_cmp(b.1))?;
+        Some(Choice { timed, losses, worst_loss, worst_at })
+    });
+    judged.min_by(|a, b| a.worst_loss.total_cmp(&b.worst_loss))
+}
+
+/// How much longer a trial takes than the winner `here`, as a ratio minus one; none where it has no time here.
+fn loss(rows: &[Row<'_>], trial: u32, here: &ShareResult) -> Option<f64> {
+    let tuned = rows.iter().find(|(_, result)| result.best.trial == trial).map(|(condition, _)| *condition);
+    let as_winner = tuned.and_then(|tuned| here.served_choice(tuned)?.time_ns);
+    let as_finalist = here.finalists.iter().chain(&here.baseline).find(|timed| timed.trial == trial);
+    let time = as_winner.or_else(|| as_finalist.map(|timed| timed.time_ns))?;
+    Some(time as f64 / here.best.time_ns as f64 - 1.0)
 }
 
 #[cfg(test)]
@@ -167,5 +218,27 @@ mod tests {
         let mut task = with_winners(&[25, 100], &[&[200, 300], &[110, 100]], &[500, 500]);
         task.shares[1].served[0].time_ns = None;
         assert_eq!(task.one_for_all().unwrap().trial, 2);
+    }
+
+    #[test]
+    fn over_all_conditions_the_loaded_ones_count_as_much() {
+        // One share; its winner (1) loses 29 % beside a load, whose winner (2) loses 7 % without.
+        let mut task = with_winners(&[25], &[&[291]], &[900]);
+        assert_eq!(task.one_for_conditions(), None);
+        let served = |quiet: u64, loaded: u64| json!([{"tunedAt": 25, "timeNs": quiet}, {"tunedAt": 25, "neighbours": "Compute", "timeNs": loaded}]);
+        task.shares[0].served = serde_json::from_value(served(291, 312)).unwrap();
+        task.loaded = serde_json::from_value(json!([{
+            "neighbours": "Compute", "share": 25, "finalists": [], "served": served(455, 353),
+            "best": {"trial": 2, "configuration": {"x": 2}, "timeNs": 353, "samples": 9},
+            "load": {"share": 75, "units": 99, "alonePerSecond": 4e13, "besidePerSecond": 3e13}
+        }]))
+        .unwrap();
+        let choice = task.one_for_conditions().unwrap();
+        assert_eq!((choice.trial, choice.worst_at), (2, Condition::quiet(25)));
+        assert!((choice.worst_loss - (312.0 / 291.0 - 1.0)).abs() < 1e-9);
+        assert!((choice.mean_loss - ((312.0_f64 / 291.0).sqrt() - 1.0)).abs() < 1e-9);
+        assert_eq!(task.one_for_all(), None, "one quiet share needs no choice");
+        task.shares[0].served.pop();
+        assert_eq!(task.one_for_conditions(), None, "what was not kept might be better");
     }
 }

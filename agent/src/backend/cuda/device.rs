@@ -89,7 +89,8 @@ impl Device {
             });
         }
         let reference = init.reference.clone();
-        let watch = Watch::open(&ready.uuid);
+        let is_load = init.gpu.as_ref().is_some_and(|gpu| gpu.load);
+        let watch = if is_load { None } else { Watch::open(&ready.uuid) };
         let (seed, candidates) = (init.seed, BTreeMap::new());
         Ok(Self { _shift: shift, context, limits, checks, timer, watch, seed, slots, reference, candidates })
     }

@@ -19,3 +19,6 @@ mod watch;
 pub use check::SOURCE as CHECKS;
 pub use device::Device;
 pub use open::Found;
+
+/// The source of the loads that run beside what is measured.
+pub const LOADS: &str = include_str!("load.cu");

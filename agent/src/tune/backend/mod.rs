@@ -7,12 +7,15 @@ mod worker;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use fractune_tuner::condition::Neighbours;
 use fractune_tuner::kernel::Configuration;
 use fractune_tuner::results::Device;
+use fractune_tuner::settings::Sharing;
 use fractune_tuner::task::Task;
 use fractune_tuner::trial::Outcome;
 
 pub use cpu::Cpu;
+pub(super) use cuda::{CanaryWorker, Neighbour};
 pub use cuda::{Cuda, GpuTarget};
 
 use super::Target;
@@ -153,7 +156,17 @@ impl Backend {
         matches!(self, Backend::Cuda(_))
     }
 
-    /// What a measurement at a share needs of the gate.
+    /// How measurements share the gate, where that is wanted of them. On CPUs they wait for compilers, so that waits
+    /// do not tell whether measurements are in each other's way; each has its share's CPUs for itself, and held whole the
+    /// gate would keep compilers from the others. A simulation is never crowded.
+    pub(super) fn sharing(&self, wanted: Sharing) -> Sharing {
+        match (self, wanted) {
+            (Backend::Cpu(_) | Backend::Replay(_), Sharing::Auto) => Sharing::Shared,
+            (_, wanted) => wanted,
+        }
+    }
+
+    /// What a measurement at a share needs of the gate, where it shares that.
     pub(super) fn need(&self, share: u8) -> Need {
         match self {
             Backend::Cpu(cpu) => cpu.need(share),
@@ -202,6 +215,32 @@ impl Backend {
             Backend::Cuda(cuda) => cuda.start_worker(plan, task, share).await.map(Some),
             Backend::Replay(_) => Ok(None),
         }
+    }
+
+    /// Starts a load on what a share leaves of the GPU, while the whole gate is held; none on what is no GPU.
+    pub(super) async fn start_neighbour(
+        &self,
+        task: &Task,
+        neighbours: Neighbours,
+        beside: u8,
+    ) -> Result<Option<Neighbour>, RunError> {
+        match self {
+            Backend::Cuda(cuda) => cuda.start_neighbour(task, neighbours, beside).await,
+            Backend::Cpu(_) | Backend::Replay(_) => Ok(None),
+        }
+    }
+
+    /// Starts a canary; none on what is no GPU.
+    pub(super) async fn start_canary(&self, task: &Task) -> Result<Option<CanaryWorker>, RunError> {
+        match self {
+            Backend::Cuda(cuda) => cuda.start_canary(task).await.map(Some),
+            Backend::Cpu(_) | Backend::Replay(_) => Ok(None),
+        }
+    }
+
+    /// Whether there are canaries.
+    pub(super) fn has_canary(&self) -> bool {
+        matches!(self, Backend::Cuda(_))
     }
 
     /// Whether others may measure on the device at the same time as this share.

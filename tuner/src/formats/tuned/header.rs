@@ -55,7 +55,7 @@ pub enum HeaderError {
 /// Each parameter of each winner is a macro `FRACTUNE_<KERNEL>_<PROBLEM>_<SHARE>_<PARAMETER>`, beside
 /// `..._TIME_NS`. Where `FRACTUNE_SELECT_<KERNEL>_<PROBLEM>_<SHARE>` is defined, the kernel's own macros are
 /// defined as well, so that `cc -include tuned.h -DFRACTUNE_SELECT_SGEMM_SQUARE_50 kernel.c` compiles the
-/// tuned kernel.
+/// tuned kernel. Winners beside a load have it behind the share: `FRACTUNE_SELECT_SGEMM_SQUARE_50_COMPUTE`.
 ///
 /// # Errors
 /// Names that meet in one macro, and names and values that no macro can hold.
@@ -80,7 +80,7 @@ pub fn header(tuned: &Tuned) -> Result<String, HeaderError> {
             return Err(HeaderError::Size { kernel: task.kernel.clone(), size: size.clone() });
         }
         for winner in &task.winners {
-            let stem = format!("{}_{}_{}", upper(&task.kernel), upper(&task.problem), winner.share);
+            let stem = format!("{}_{}_{}", upper(&task.kernel), upper(&task.problem), condition(winner));
             define(&mut definitions, &mut names, task, winner, &stem)?;
             let selector = format!("FRACTUNE_SELECT_{stem}");
             names.take(&selector, &format!("the selection of {}", title(task, winner)))?;
@@ -98,6 +98,15 @@ pub fn header(tuned: &Tuned) -> Result<String, HeaderError> {
     text.push_str(&selections);
     let _ = writeln!(text, "\n#endif /* {guard} */");
     Ok(text)
+}
+
+/// `50`, or `50_COMPUTE` beside a load.
+fn condition(winner: &Winner) -> String {
+    if winner.neighbours.is_quiet() {
+        winner.share.to_string()
+    } else {
+        format!("{}_{}", winner.share, upper(&winner.neighbours.to_string()))
+    }
 }
 
 /// The macros taken so far, each with what it stands for.
@@ -195,7 +204,7 @@ fn provenance(tuned: &Tuned) -> String {
 }
 
 fn title(task: &TunedTask, winner: &Winner) -> String {
-    format!("{} / {} at {} %", task.kernel, task.problem, winner.share)
+    format!("{} / {} at {}", task.kernel, task.problem, winner.condition())
 }
 
 #[cfg(test)]
@@ -205,6 +214,7 @@ mod tests {
 
     use super::super::tests::sample;
     use super::*;
+    use crate::condition::Neighbours;
     use crate::kernel::Value;
 
     const PROGRAM: &str = r#"
@@ -300,5 +310,15 @@ int main(void) {
         let text = header(&tuned).unwrap();
         assert!(text.contains("Outputs of sgemm / square were not verified."), "{text}");
         assert!(text.contains("sgemm / square: no configuration was Ok"), "{text}");
+    }
+
+    #[test]
+    fn a_winner_beside_a_load_is_selected_by_its_condition() {
+        let mut tuned = sample();
+        let beside = Winner { neighbours: Neighbours::Compute, ..tuned.tasks[0].winners[0].clone() };
+        tuned.tasks[0].winners.push(beside);
+        let header = header(&tuned).unwrap();
+        assert!(header.contains("#if defined(FRACTUNE_SELECT_SGEMM_SQUARE_50_COMPUTE)\n"), "{header}");
+        assert!(header.contains("/* sgemm / square at 50 % beside Compute"), "{header}");
     }
 }

@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 pub use header::{HeaderError, header};
 pub use json::json;
 
+use crate::condition::{Condition, Neighbours};
 use crate::kernel::Configuration;
-use crate::results::{Device, JobResult, ShareResult, TaskResult};
+use crate::results::{Device, JobResult, LoadedResult, ShareResult, TaskResult};
 
 /// The winners of a job, and what a reader must know of them.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -36,15 +37,17 @@ pub struct TunedTask {
     pub verified: bool,
     /// Sizes that reach the source as macros; none where they only are arguments.
     pub size_macros: BTreeMap<String, i64>,
-    /// One entry per share; empty where no trial was `Ok`.
+    /// One entry per share, then per share and load beside it; empty where no trial was `Ok`.
     pub winners: Vec<Winner>,
 }
 
-/// The fastest configuration of one kernel and problem at one share.
+/// The fastest configuration of one kernel and problem under one condition.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Winner {
     /// Share in percent.
     pub share: u8,
+    /// What ran on the rest of the GPU.
+    pub neighbours: Neighbours,
     /// Its parameter values.
     pub configuration: Configuration,
     /// Its median time in nanoseconds.
@@ -56,6 +59,12 @@ pub struct Winner {
 }
 
 impl Winner {
+    /// Under which condition it won.
+    #[must_use]
+    pub fn condition(&self) -> Condition {
+        Condition { share: self.share, neighbours: self.neighbours }
+    }
+
     /// Time of the default configuration over that of the winner.
     #[must_use]
     pub fn speedup(&self) -> Option<f64> {
@@ -81,7 +90,12 @@ impl From<&TaskResult> for TunedTask {
             problem: task.problem.clone(),
             verified: task.verified,
             size_macros: task.size_macros.clone(),
-            winners: task.shares.iter().map(Winner::from).collect(),
+            winners: task
+                .shares
+                .iter()
+                .map(Winner::from)
+                .chain(task.loaded.iter().map(Winner::from))
+                .collect(),
         }
     }
 }
@@ -90,11 +104,18 @@ impl From<&ShareResult> for Winner {
     fn from(share: &ShareResult) -> Self {
         Winner {
             share: share.share,
+            neighbours: Neighbours::Quiet,
             configuration: share.best.configuration.clone(),
             time_ns: share.best.time_ns,
             default_ns: share.baseline.as_ref().map(|baseline| baseline.time_ns),
             metrics: share.metrics.clone(),
         }
+    }
+}
+
+impl From<&LoadedResult> for Winner {
+    fn from(loaded: &LoadedResult) -> Self {
+        Winner { neighbours: loaded.neighbours, ..Winner::from(&loaded.result) }
     }
 }
 
@@ -131,6 +152,7 @@ mod tests {
             let values = [("block_m", Value::Int(block_m)), ("element", Value::Text("unsigned long".into()))];
             Winner {
                 share,
+                neighbours: Neighbours::Quiet,
                 configuration: Configuration(values.map(|(name, value)| (name.to_owned(), value)).into()),
                 time_ns: 1000 * u64::from(share),
                 default_ns,
@@ -185,6 +207,8 @@ mod tests {
             finals_ms: 1,
             default: Configuration::default(),
             shares: vec![share],
+            loaded: Vec::new(),
+            canary: None,
         };
         let device = Device {
             backend: "cuda".to_owned(),

@@ -1,6 +1,9 @@
 //! CUDA kernels on a GPU, at shares that MPS makes.
 
+mod canary;
 mod card;
+mod known;
+mod neighbour;
 mod ready;
 
 use std::collections::BTreeMap;
@@ -15,7 +18,9 @@ use fractune_tuner::task::{LaunchSizes, Task, TaskArgument};
 use futures::future;
 use tokio::sync::OnceCell;
 
+pub(in crate::tune) use canary::CanaryWorker;
 use card::{find_card, is_the_same, others};
+pub(in crate::tune) use neighbour::Neighbour;
 
 use super::worker::{self, RETRY_AFTER, Ready};
 use super::{Prepared, SHORTEST_COMPILE_LIMIT};
@@ -174,6 +179,11 @@ impl Cuda {
         }
     }
 
+    /// The compiled kernels that compare outputs.
+    async fn checks(&self) -> Result<PathBuf, RunError> {
+        self.checks.get_or_try_init(|| self.compile_checks()).await.cloned()
+    }
+
     async fn compile_checks(&self) -> Result<PathBuf, RunError> {
         let unit = Unit {
             name: "check",
@@ -277,7 +287,7 @@ impl Cuda {
 
     /// Starts a worker for a task at a share, with the reference's answers ready.
     pub(super) async fn start_worker(&self, plan: &Plan, task: &Task, share: u8) -> Result<Worker, RunError> {
-        let checks = self.checks.get_or_try_init(|| self.compile_checks()).await?.clone();
+        let checks = self.checks().await?;
         let reference = self.reference(task).await?;
         let verifies = reference.is_some();
         let init = Init {
@@ -289,7 +299,7 @@ impl Cuda {
             reference,
             cache: plan.measure.cache,
             memory_limit_bytes: 0,
-            gpu: Some(protocol::Gpu { checks: Some(checks) }),
+            gpu: Some(protocol::Gpu { checks: Some(checks), load: false }),
         };
         let started = Instant::now();
         loop {

@@ -1,0 +1,164 @@
+//! Finalists once more, beside known loads on the rest of the GPU: serving is rarely quiet.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fractune_tuner::condition::{Condition, conditions};
+use fractune_tuner::measure::{cross_plan, winners};
+use fractune_tuner::results::Load;
+use fractune_tuner::trial::Trial;
+
+use super::TaskRun;
+use super::batch::acquire;
+use super::finals::{Known, prepare, remember, rounds, turns};
+use super::plan::{Event, RunError};
+use super::session::Runner;
+use crate::gate::Need;
+
+/// Whatever is within this ratio of the quiet best may be the best beside a load (on an H100 a tile that was second by
+/// 21 % won).
+const WITHIN: f64 = 1.3;
+/// So many of them at most, the fastest.
+const MOST: usize = 32;
+/// How often a load that dies is started again for the same measurement.
+const TRIES: u32 = 3;
+/// After so many passes what is still missing stays so: each pass may bring forth another winner.
+const PASSES: usize = 3;
+
+/// What the loads did, by condition. Nothing where the job asks for quiet winners only.
+pub(super) type Loads = BTreeMap<Condition, Load>;
+
+/// Measures under every loaded condition of the job, and adds what that gives to what is known. Winners of a loaded
+/// condition are measured under all the others, too, and theirs there.
+pub(super) async fn measure(
+    run: &TaskRun<'_>,
+    trials: &[Trial],
+    runners: &mut [Runner<'_>],
+    known: &mut Known,
+) -> Result<Loads, RunError> {
+    let mut loads = Loads::new();
+    let all = conditions(&run.plan.shares, &run.plan.neighbours);
+    let loaded: Vec<Condition> =
+        all.into_iter().filter(|condition| !condition.neighbours.is_quiet()).collect();
+    if loaded.is_empty() || known.winners.is_empty() {
+        return Ok(loads);
+    }
+    for runner in &mut *runners {
+        runner.stop().await;
+    }
+    for condition in &loaded {
+        let finalists = contenders(trials, condition.share);
+        let guests: Vec<u32> = known.winners.values().copied().chain([known.default]).collect();
+        for &number in finalists.iter().chain(&guests) {
+            let is_prepared = known.prepared.iter().any(|prepared| prepared.trial == number);
+            if !is_prepared && !known.seen.condemned.contains(&number) {
+                known.prepared.extend(prepare(run, trials, number).await?);
+            }
+        }
+        known.finalists.insert(*condition, finalists.clone());
+        beside(run, known, *condition, finalists, guests, &mut loads).await?;
+    }
+    for _ in 0..PASSES {
+        let judged = known.samples.values_mut().flatten();
+        for (_, samples) in judged.filter(|(trial, _)| known.seen.condemned.contains(trial)) {
+            samples.clear();
+        }
+        // Quiet winners are those that fresh workers confirmed.
+        let found =
+            winners(&known.samples).into_iter().filter(|(condition, _)| !condition.neighbours.is_quiet());
+        known.winners.extend(found);
+        let missing = cross_plan(&known.winners, known.default, &known.samples);
+        if missing.is_empty() {
+            break;
+        }
+        for (condition, entries) in missing {
+            let asked: Vec<u32> = entries.iter().chain(known.winners.get(&condition)).copied().collect();
+            if !condition.neighbours.is_quiet() {
+                beside(run, known, condition, Vec::new(), asked, &mut loads).await?;
+                remember(known.samples.entry(condition).or_default(), &entries, BTreeMap::new());
+                continue;
+            }
+            let Some(runner) = runners.iter_mut().find(|runner| runner.share == condition.share) else {
+                continue;
+            };
+            let taken = rounds(run, runner, &known.prepared, BTreeSet::new(), asked, &mut known.seen).await?;
+            // The winner keeps its confirmed time.
+            let taken = taken.into_iter().filter(|(trial, _)| entries.contains(trial)).collect();
+            remember(known.samples.entry(condition).or_default(), &entries, taken);
+        }
+    }
+    Ok(loads)
+}
+
+/// One condition's rounds beside its load, with the whole gate held. A load that dies is started again; where it dies
+/// again and again, the condition has no result, and a note says so.
+async fn beside(
+    run: &TaskRun<'_>,
+    known: &mut Known,
+    condition: Condition,
+    contenders: Vec<u32>,
+    asked: Vec<u32>,
+    loads: &mut Loads,
+) -> Result<(), RunError> {
+    let entries: BTreeSet<u32> = contenders.into_iter().chain(asked.iter().copied()).collect();
+    let is_prepared = |entry: &u32| known.prepared.iter().any(|prepared| prepared.trial == *entry);
+    let entries: Vec<u32> = entries.into_iter().filter(is_prepared).collect();
+    (run.listener)(Event::Finals { task: run.number, condition, entries: entries.len() });
+    let mut runner = Runner::new(run.backend, run.plan, run.task, condition.share);
+    let _quiet = acquire(run.gate, Need::Quiet).await?;
+    let mut why = String::new();
+    for _ in 0..TRIES {
+        let started = run.backend.start_neighbour(run.task, condition.neighbours, condition.share).await?;
+        let Some(mut neighbour) = started else { return Ok(()) };
+        let measuring = turns(run, &mut runner, &known.prepared, entries.clone(), &asked, &mut known.seen);
+        let measured = Box::pin(neighbour.beside(measuring)).await;
+        runner.stop().await;
+        neighbour.stop().await;
+        match measured {
+            Ok((taken, load)) => {
+                known.samples.entry(condition).or_default().extend(taken?);
+                loads.entry(condition).or_insert(load);
+                return Ok(());
+            }
+            Err(failure) => why = failure.to_string(),
+        }
+    }
+    let name = run.task.name();
+    (run.listener)(Event::Note(format!(
+        "{name}: not measured at {condition}: its load died each time: {why}"
+    )));
+    Ok(())
+}
+
+/// The trials that may be the best at a share beside a load, fastest first.
+fn contenders(trials: &[Trial], share: u8) -> Vec<u32> {
+    let mut timed: Vec<(u64, u32)> =
+        trials.iter().filter_map(|trial| Some((trial.time_ns(share)?, trial.trial))).collect();
+    timed.sort_unstable();
+    let best = timed.first().map_or(0, |(time, _)| *time);
+    let near = timed.into_iter().take_while(|(time, _)| *time as f64 <= best as f64 * WITHIN);
+    near.take(MOST).map(|(_, trial)| trial).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use fractune_tuner::kernel::Configuration;
+    use fractune_tuner::trial::{Measurement, Outcome};
+
+    use super::*;
+
+    fn trial(trial: u32, time_ns: Option<u64>) -> Trial {
+        let outcome = if time_ns.is_some() { Outcome::Ok } else { Outcome::RuntimeError };
+        let measurements = vec![Measurement { share: 25, outcome, time_ns, samples_ns: Vec::new() }];
+        let configuration = Configuration::default();
+        Trial { trial, configuration, outcome, message: None, compile_ns: 0, measurements, elapsed_ms: 0 }
+    }
+
+    #[test]
+    fn whatever_is_near_the_quiet_best_may_win_beside_a_load() {
+        let trials = [trial(0, Some(1300)), trial(1, Some(1000)), trial(2, None), trial(3, Some(1301))];
+        assert_eq!(contenders(&trials, 25), [1, 0]);
+        assert!(contenders(&trials, 50).is_empty(), "nothing was timed there");
+        let many: Vec<Trial> = (0..40).map(|number| trial(number, Some(1000 + u64::from(number)))).collect();
+        assert_eq!(contenders(&many, 25).len(), 32);
+    }
+}
