@@ -48,15 +48,8 @@ impl Cache {
             writes: AtomicBool::new(true),
             note: Mutex::default(),
         };
-        // A folder of compiled code that others can write would let them choose what runs here.
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| match error
-            .kind()
-        {
-            io::ErrorKind::AlreadyExists => io::ErrorKind::NotADirectory.into(),
-            _ => error,
-        });
         tidy::tidy(folder, SystemTime::now());
-        if let Err(error) = made.and_then(|()| cache.aside(&TRY).map(drop)) {
+        if let Err(error) = make(folder).and_then(|()| cache.aside(&TRY).map(drop)) {
             cache.write_no_more(&error);
         }
         cache
@@ -137,6 +130,17 @@ impl Cache {
 
     fn say(&self, note: String) {
         *self.note.lock().unwrap_or_else(PoisonError::into_inner) = Some(note);
+    }
+}
+
+/// Makes a folder where there is none.
+fn make(folder: &Path) -> io::Result<()> {
+    // A folder of compiled code that others can write would let them choose what runs here.
+    match DirBuilder::new().recursive(true).mode(0o700).create(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(io::ErrorKind::NotADirectory.into())
+        }
+        made => made,
     }
 }
 
