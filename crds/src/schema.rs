@@ -176,12 +176,15 @@ mod tests {
             let schema = serde_json::to_value(&definition).unwrap();
             let schema = &schema["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
             let mut seen = 0;
-            walk(&name, schema, &mut |path, schema| {
+            walk(name, schema, &mut |path, schema| {
                 let number = |name: &str| schema.get(name).and_then(Value::as_f64);
                 let Some(default) = number("default") else { return };
                 seen += 1;
                 let (least, most) = (number("minimum"), number("maximum"));
-                assert!(least.is_none_or(|least| default >= least), "{path}: the API server refuses {default}");
+                assert!(
+                    least.is_none_or(|least| default >= least),
+                    "{path}: the API server refuses {default}"
+                );
                 assert!(most.is_none_or(|most| default <= most), "{path}: the API server refuses {default}");
             });
             assert!(seen > 5, "{name}: {seen} numbers have a default");

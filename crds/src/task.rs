@@ -105,7 +105,8 @@ pub struct TuneTaskStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(max = 1024)))]
     pub notes: Vec<String>,
-    /// Drift of the canary kernel in percent, such as `0.4`: how much neighbours that are not ours disturb.
+    /// Drift of the canary's kernels in percent, such as `4.2`: how much slower than at best they were at worst, because of
+    /// neighbours that are not ours, or of clocks that were held down; `0` where that is within the noise.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub noise: Option<String>,

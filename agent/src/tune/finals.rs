@@ -36,6 +36,8 @@ const MOST_LOST: u32 = 20;
 pub(super) struct Seen {
     /// Trials that answered wrongly, under whatever condition.
     pub(super) condemned: BTreeSet<u32>,
+    /// Trials that failed in their turn, in rounds since this was last emptied.
+    pub(super) failed: BTreeSet<u32>,
     /// What trials ask of the device, which is the same at every share.
     footprints: BTreeMap<u32, Footprint>,
 }
@@ -354,6 +356,7 @@ pub(super) async fn turns(
                 // A worker may die through no fault of this entry, but not twice: it has its turn again.
                 if !was_between && (!measured.device_error || !excused.insert(turn.trial)) {
                     finals.fail(turn.trial);
+                    seen.failed.insert(turn.trial);
                 }
             }
         }

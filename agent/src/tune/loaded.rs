@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fractune_tuner::condition::{Condition, conditions};
-use fractune_tuner::measure::{cross_plan, winners};
+use fractune_tuner::measure::{cross_plan, median, winners};
 use fractune_tuner::results::Load;
 use fractune_tuner::trial::Trial;
 
@@ -14,11 +14,13 @@ use super::plan::{Event, RunError};
 use super::session::Runner;
 use crate::gate::Need;
 
-/// Whatever is within this ratio of the quiet best may be the best beside a load (on an H100 a tile that was second by
-/// 21 % won).
+/// Whatever is within this ratio of a share's best in the search may be the best beside a load (on an H100 a tile that was
+/// second by 21 % won).
 const WITHIN: f64 = 1.3;
 /// So many of them at most, the fastest.
 const MOST: usize = 32;
+/// Memory beside a streaming load is up to this many times as slow (1.7 to 2.8 times, on an H100).
+const SLOWER: u64 = 3;
 /// How often a load that dies is started again for the same measurement.
 const TRIES: u32 = 3;
 /// After so many passes what is still missing stays so: each pass may bring forth another winner.
@@ -47,7 +49,7 @@ pub(super) async fn measure(
     }
     for condition in &loaded {
         let finalists = contenders(trials, condition.share);
-        let guests: Vec<u32> = known.winners.values().copied().chain([known.default]).collect();
+        let guests = guests(known, *condition);
         for &number in finalists.iter().chain(&guests) {
             let is_prepared = known.prepared.iter().any(|prepared| prepared.trial == number);
             if !is_prepared && !known.seen.condemned.contains(&number) {
@@ -71,8 +73,10 @@ pub(super) async fn measure(
             break;
         }
         for (condition, entries) in missing {
-            let asked: Vec<u32> = entries.iter().chain(known.winners.get(&condition)).copied().collect();
+            let mut asked: Vec<u32> = entries.iter().chain(known.winners.get(&condition)).copied().collect();
             if !condition.neighbours.is_quiet() {
+                let may_run = guests(known, condition);
+                asked.retain(|trial| may_run.contains(trial));
                 beside(run, known, condition, Vec::new(), asked, &mut loads).await?;
                 remember(known.samples.entry(condition).or_default(), &entries, BTreeMap::new());
                 continue;
@@ -86,7 +90,29 @@ pub(super) async fn measure(
             remember(known.samples.entry(condition).or_default(), &entries, taken);
         }
     }
+    judge(known);
     Ok(loads)
+}
+
+/// Takes what answered wrongly anywhere out of everything, and finds the winners of the loaded conditions. Quiet winners
+/// stay those that fresh workers confirmed, but for what was taken out.
+fn judge(known: &mut Known) {
+    let condemned = &known.seen.condemned;
+    let judged = known.samples.values_mut().flatten().filter(|(trial, _)| condemned.contains(trial));
+    judged.for_each(|(_, samples)| samples.clear());
+    known.winners.retain(|condition, trial| condition.neighbours.is_quiet() && !condemned.contains(trial));
+    for (condition, trial) in winners(&known.samples) {
+        known.winners.entry(condition).or_insert(trial);
+    }
+}
+
+/// Winners so far and the default, as far as they are known to run at the condition's share: what fails beside a load
+/// ends the load, too.
+fn guests(known: &Known, condition: Condition) -> Vec<u32> {
+    let quiet = known.samples.get(&Condition::quiet(condition.share));
+    let runs =
+        |trial: &u32| quiet.is_some_and(|trials| trials.get(trial).is_some_and(|taken| !taken.is_empty()));
+    known.winners.values().copied().chain([known.default]).filter(runs).collect()
 }
 
 /// One condition's rounds beside its load, with the whole gate held. A load that dies is started again; where it dies
@@ -103,15 +129,50 @@ async fn beside(
     let is_prepared = |entry: &u32| known.prepared.iter().any(|prepared| prepared.trial == *entry);
     let entries: Vec<u32> = entries.into_iter().filter(is_prepared).collect();
     (run.listener)(Event::Finals { task: run.number, condition, entries: entries.len() });
-    let mut runner = Runner::new(run.backend, run.plan, run.task, condition.share);
-    let _quiet = acquire(run.gate, Need::Quiet).await?;
+    let quiet_ns = known
+        .samples
+        .get(&Condition::quiet(condition.share))
+        .and_then(|trials| trials.values().filter_map(|taken| median(taken)).min());
     let mut why = String::new();
+    known.seen.failed.clear();
     for _ in 0..TRIES {
-        let started = run.backend.start_neighbour(run.task, condition.neighbours, condition.share).await?;
-        let Some(mut neighbour) = started else { return Ok(()) };
-        let measuring =
-            turns(run, &mut runner, &known.prepared, entries.clone(), &asked, &mut known.seen, Hold::Kept);
-        let measured = Box::pin(neighbour.beside(measuring)).await;
+        // What failed may have ended the load.
+        let entries: Vec<u32> =
+            entries.iter().filter(|entry| !known.seen.failed.contains(*entry)).copied().collect();
+        if entries.is_empty() {
+            break;
+        }
+        let started = run.backend.start_neighbour(run.task, condition.neighbours, condition.share).await;
+        let mut neighbour = match started {
+            Ok(Some(neighbour)) => neighbour,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                why = error.to_string();
+                continue;
+            }
+        };
+        let mut runner = Runner::new(run.backend, run.plan, run.task, condition.share);
+        // Rounds must have time for what takes longer beside a load.
+        if let Some(ns) = quiet_ns {
+            runner.expect(ns.saturating_mul(SLOWER));
+        }
+        let quiet = acquire(run.gate, Need::Quiet).await?;
+        let measured = match neighbour.measure_alone().await {
+            Ok(()) => {
+                let turns = turns(
+                    run,
+                    &mut runner,
+                    &known.prepared,
+                    entries.clone(),
+                    &asked,
+                    &mut known.seen,
+                    Hold::Kept,
+                );
+                Box::pin(neighbour.beside(turns)).await
+            }
+            Err(failure) => Err(failure),
+        };
+        drop(quiet);
         runner.stop().await;
         neighbour.stop().await;
         match measured {

@@ -146,6 +146,8 @@ async fn tune_all(
         device.notes.extend(new);
         tasks.push(task);
     }
+    let again = tasks.iter().filter_map(|task| Some(task.canary?.again)).sum();
+    device.notes.extend(canary.result(again).await.and_then(disturbed));
     let result = JobResult {
         version: 1,
         job: plan.job.clone(),
@@ -207,21 +209,20 @@ async fn tune(
         loaded,
     };
     (run.listener)(Event::TaskFinished { task: run.number, result: Box::new(result.clone()) });
-    let slow = result.canary.filter(|canary| canary.worst_percent() > 0.0);
-    let notes = runners.iter().flat_map(Runner::notes).chain(slow.map(|canary| disturbed(run, canary)));
-    let notes = notes.collect();
+    let notes = runners.iter().flat_map(Runner::notes).collect();
     Ok((result, notes))
 }
 
-/// What the canary says, in a sentence.
-fn disturbed(run: &TaskRun<'_>, canary: CanaryResult) -> String {
+/// What the canary says, in a sentence; none where all was well.
+fn disturbed(canary: CanaryResult) -> Option<String> {
     let CanaryResult { readings, compute_percent, memory_percent, again } = canary;
-    format!(
-        "{}: the GPU was slower at times, as when something that is not this run's uses it: of {readings} times, known \
-         kernels timed alone took up to {compute_percent:.1} % (computing) and {memory_percent:.1} % (memory) longer; \
-         {again} trials were measured again with the finalists",
-        run.task.name()
-    )
+    (canary.worst_percent() > 0.0).then(|| {
+        format!(
+            "the GPU was slower at times, as when something that is not this run's uses it, or heat and power hold its clocks \
+             down: known kernels, timed alone {readings} times, took up to {compute_percent:.1} % (computing) and \
+             {memory_percent:.1} % (memory) longer than at best; {again} trials were measured again with the finalists"
+        )
+    })
 }
 
 fn open_log(run: &TaskRun<'_>, device: &Device, path: &Path) -> Result<(TrialLog, Vec<Trial>), RunError> {

@@ -169,7 +169,9 @@ impl<'a> Searching<'a> {
             let Some(batch) = self.under_way.pop_front() else { break };
             let measured =
                 batch::measure(self.run, batch, runners, &self.best, self.elapsed(), self.log).await?;
-            let numbers: Vec<u32> = measured.iter().map(|(_, trial)| trial.trial).collect();
+            let numbers = measured.iter().map(|(_, trial)| trial.trial);
+            // What earlier runs measured was not measured now.
+            let numbers: Vec<u32> = numbers.filter(|number| !self.taken.contains(number)).collect();
             self.tell(measured);
             let after = self.run.canary.look(self.run).await?;
             watched.push((numbers, before, after));

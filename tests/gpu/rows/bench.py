@@ -140,13 +140,20 @@ class Bench:
             pid, comm = head.split(" (", 1)
             parents[int(pid)], names[int(pid)] = int(tail.split()[1]), comm
         for pid, comm in names.items():
-            # The kernel keeps 15 characters.
-            if comm == name[:15]:
+            # The kernel keeps 15 characters, which the daemon's and the server's names have in common.
+            if comm == name[:15] and self.program(pid) == name:
                 above = pid
                 while above in parents and above != root:
                     above = parents[above]
                 if above == root:
                     yield pid
+
+    def program(self, pid):
+        """Name of the program that a process runs."""
+        try:
+            return pathlib.Path(os.readlink(f"/proc/{pid}/exe")).name
+        except OSError:
+            return ""
 
     def left(self):
         """Processes of ours, or of MPS, that run."""

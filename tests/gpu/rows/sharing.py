@@ -16,7 +16,7 @@ PROBLEMS = {
     "cuda-sgemm": ["{m: 1024, \"n\": 1024, k: 1024}", "{m: 2048, \"n\": 2048, k: 2048}", "{m: 512, \"n\": 2048, k: 1024}", "{m: 4096, \"n\": 512, k: 1024}"],
     "cuda-conv2d": ["conv-64x56", "conv-128x28", "conv-256x14", "conv-512x7"],
 }
-# Parameters that keep few values, so that a whole space is measured: 32 configurations.
+# Parameters that keep few values, so that a whole space is measured: 26 valid configurations.
 FEW = {"block_k": "[16]", "lanes_n": "[8]", "copy": "[0]", "fragments": "[1]", "unroll_k": "[4]", "group_m": "[1]", "min_blocks": "[1]", "stages": "[1, 2]", "block_m": "[64, 128]", "block_n": "[64, 128]", "thread_m": "[4, 8]", "thread_n": "[4, 8]"}
 
 
@@ -86,7 +86,7 @@ class Sharing(Bench):
         search = "{strategy: Exhaustive, maxTrials: 64, seed: 1}"
         found = {}
         for how, parallel in (("Shared", "4"), ("Exclusive", "1")):
-            job = self.job(f"winners-{how.lower()}", [kernel], search, f"{{sharing: {how}, finalists: 40}}")
+            job = self.job(f"winners-{how.lower()}", [kernel], search, "{sharing: Exclusive, finalists: 40}" if how == "Exclusive" else "{sharing: Shared}")
             found[how] = self.tune(job, f"winners-{how.lower()}", "--parallelism", parallel)[1]
         losses = []
         for company, alone in zip(found["Shared"]["tasks"], found["Exclusive"]["tasks"]):
@@ -133,13 +133,19 @@ class Sharing(Bench):
             started = time.time()
             agents = [subprocess.Popen([self.binary, "run", job, "--out", folder, "--quiet"], env=daemon.environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for folder in folders]
             ends = []
-            for agent in agents:
-                try:
-                    _, errors = agent.communicate(timeout=LIMIT)
-                except subprocess.TimeoutExpired:
-                    agent.send_signal(signal.SIGINT)
-                    _, errors = agent.communicate(timeout=60)
-                ends.append((agent.returncode, errors.strip()[-200:]))
+            try:
+                for agent in agents:
+                    try:
+                        _, errors = agent.communicate(timeout=LIMIT)
+                    except subprocess.TimeoutExpired:
+                        agent.send_signal(signal.SIGINT)
+                        _, errors = agent.communicate(timeout=60)
+                    ends.append((agent.returncode, errors.strip()[-200:]))
+            finally:
+                for agent in agents:
+                    if agent.poll() is None:
+                        agent.kill()
+                        agent.wait()
             seconds = time.time() - started
         trials = [t for folder in folders for t in self.trials(folder)]
         guilty = [t for t in trials if t["configuration"]["fault"] == 1]
@@ -200,4 +206,7 @@ class Daemon:
             self.process.wait()
 
     def ask(self, words):
-        return subprocess.run([self.program], input=words + "\n", env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True).returncode
+        try:
+            return subprocess.run([self.program], input=words + "\n", env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True, timeout=20).returncode
+        except subprocess.TimeoutExpired:
+            return 1

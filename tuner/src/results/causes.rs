@@ -8,6 +8,8 @@ use super::{Device, ShareResult, TaskResult};
 
 /// Two figures closer than this ratio tell nothing.
 const TELLING: f64 = 1.05;
+/// A loss below this, as a ratio minus one, needs no cause.
+const WORTH: f64 = 0.01;
 
 /// What a launch asks of a GPU, as the driver says once the kernel is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,14 +78,14 @@ pub struct Cause {
     pub against: u8,
     /// How much longer its choice takes, as a ratio minus one.
     pub loss: f64,
-    /// In one sentence, without a full stop: what differs most in how the two fill the device. That it is the cause
-    /// is likely, and not proven.
+    /// In one sentence, without a full stop: the first telling difference in how the two fill the device, of idle SMs,
+    /// waves, registers that found no room, work of a thread, and occupancy. That it is the cause is likely, and not proven.
     pub sentence: String,
 }
 
 impl TaskResult {
     /// Why the winner of a share beats the choice of the largest share (at the largest, that of the smallest). None
-    /// where both chose the same, or the device did not say what the launches ask of it.
+    /// where both chose the same, the loss is under one percent, or the device did not say what the launches ask of it.
     #[must_use]
     pub fn cause(&self, share: u8, device: &Device) -> Option<Cause> {
         let of = |share: Option<u8>| self.shares.iter().find(|result| Some(result.share) == share);
@@ -95,7 +97,7 @@ impl TaskResult {
             return None;
         }
         let units = *device.units_by_share.get(&share)?;
-        let loss = here.loss_with_choice_of(rival.share)?;
+        let loss = here.loss_with_choice_of(rival.share).filter(|loss| *loss >= WORTH)?;
         let reason = reason(here, rival, units)?;
         let sentence = format!(
             "at {share} % ({units} SMs) the choice of {} % takes {:.1} % longer: {reason}",
@@ -129,9 +131,9 @@ fn reason(here: &ShareResult, rival: &ShareResult, units: u32) -> Option<String>
         ));
     }
     if tells(its.all_threads(), mine.all_threads()) {
+        let spare = if rival.share > here.share { ", which need more SMs than there are here" } else { "" };
         return Some(format!(
-            "this one's {} threads do {:.1} times as much each, which saves loads; its {} would only be worth having \
-             with SMs to spare",
+            "this one's {} threads do {:.1} times as much each as its {}{spare}",
             mine.all_threads(),
             its.all_threads() / mine.all_threads(),
             its.all_threads()
@@ -239,7 +241,7 @@ mod tests {
         assert!(spills.contains("keeps 48 bytes in memory"), "{spills}");
         let full = Footprint { blocks: 256, ..FOOTPRINT };
         let work = sentence(full, Footprint { blocks: 1024, ..FOOTPRINT });
-        assert!(work.contains("65536 threads do 4.0 times as much each"), "{work}");
+        assert!(work.contains("65536 threads do 4.0 times as much each as its 262144, which need"), "{work}");
         let slim = Footprint { blocks: 256, blocks_per_unit: 4, ..FOOTPRINT };
         let hidden = sentence(slim, full);
         assert!(hidden.contains("fill 25 % of an SM's threads, this one's 50 %"), "{hidden}");

@@ -107,9 +107,11 @@ impl Cuda {
         let failed = |why: &dyn std::fmt::Display| {
             RunError::Machine(format!("a known kernel at {share} % ({units} SMs): {why}"))
         };
-        if share < 100 && !worker.ready().gpu.as_ref().is_some_and(|gpu| gpu.mps) {
+        // A client that comes while the daemon is gone runs without MPS, and says nothing.
+        if self.mps.is_some() && !worker.ready().gpu.as_ref().is_some_and(|gpu| gpu.mps) {
             worker.stop().await;
-            return Err(failed(&"its worker runs without MPS"));
+            self.revive().await;
+            return Err(failed(&"its worker runs without MPS, whose daemon has changed or is gone"));
         }
         let mut loaded = Vec::new();
         for &kind in kinds {

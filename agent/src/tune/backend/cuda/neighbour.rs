@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fractune_tuner::condition::Neighbours;
 use fractune_tuner::measure::median;
@@ -33,14 +33,14 @@ pub(in crate::tune) struct Neighbour {
     units: u32,
     /// Operations or bytes of a launch.
     work: f64,
+    /// Once that was measured.
     alone_per_second: f64,
     /// Runs of one request.
     runs: u32,
 }
 
 impl Cuda {
-    /// Starts a load at what a share leaves of the GPU, and measures how much it does alone: the whole gate must be held.
-    /// None where there is nothing to start.
+    /// Starts a load at what a share leaves of the GPU. None where there is nothing to start.
     pub(in crate::tune) async fn start_neighbour(
         &self,
         task: &Task,
@@ -51,19 +51,32 @@ impl Cuda {
         if neighbours.is_quiet() || share == 0 {
             return Ok(None);
         }
-        let Known { mut worker, units, loaded } = self.start_known(task, share, &[neighbours], SIZE).await?;
-        let Some(&(id, work)) = loaded.first() else { return Ok(None) };
-        let failed = |why: &dyn std::fmt::Display| {
-            RunError::Machine(format!("the {neighbours} load at {share} % ({units} SMs): {why}"))
-        };
-        let times = worker.run(id, FIRST_RUNS, ANSWER).await.map_err(|failure| failed(&failure))?;
-        let alone_per_second = rate(work, &times.times_ns).ok_or_else(|| failed(&"no time was taken"))?;
-        let runs = runs_of_a_request(&times);
-        Ok(Some(Neighbour { worker, id, share, units, work, alone_per_second, runs }))
+        let Known { worker, units, loaded } = self.start_known(task, share, &[neighbours], SIZE).await?;
+        let loaded = loaded.first();
+        Ok(loaded.map(|&(id, work)| Neighbour {
+            worker,
+            id,
+            share,
+            units,
+            work,
+            alone_per_second: 0.0,
+            runs: 1,
+        }))
     }
 }
 
 impl Neighbour {
+    /// Measures how much it does with nothing beside it: the whole gate must be held.
+    ///
+    /// # Errors
+    /// [`Failure`] where it cannot.
+    pub(in crate::tune) async fn measure_alone(&mut self) -> Result<(), Failure> {
+        let times = self.worker.run(self.id, FIRST_RUNS, ANSWER).await?;
+        self.alone_per_second = rate(self.work, &times.times_ns).unwrap_or(0.0);
+        self.runs = runs_of_a_request(&times);
+        Ok(())
+    }
+
     /// Keeps the load going while something is measured, from before its start until after its end. Returns what the
     /// measuring gave and how much the load did meanwhile.
     ///
@@ -74,13 +87,13 @@ impl Neighbour {
         measure: impl Future<Output = T>,
     ) -> Result<(T, results::Load), Failure> {
         let Self { worker, id, share, units, work, alone_per_second, runs } = self;
-        let (result, times) =
-            beside(measure, async || Ok(worker.run(*id, *runs, ANSWER).await?.times_ns)).await?;
+        let (result, launches, elapsed) =
+            beside(measure, async || worker.run(*id, *runs, ANSWER).await).await?;
         let load = results::Load {
             share: *share,
             units: *units,
             alone_per_second: *alone_per_second,
-            beside_per_second: rate(*work, &times).unwrap_or(0.0),
+            beside_per_second: *work * launches as f64 / elapsed.as_secs_f64().max(1e-9),
         };
         Ok((result, load))
     }
@@ -91,23 +104,25 @@ impl Neighbour {
     }
 }
 
-/// Repeats `work` from before the start of `measure` until its end; what the one gave, and all times of the other
-/// but the first time's.
+/// Repeats `work` from before the start of `measure` until its end; what the one gave, and how many launches of the other
+/// ended in which time.
 async fn beside<T>(
     measure: impl Future<Output = T>,
-    mut work: impl AsyncFnMut() -> Result<Vec<u64>, Failure>,
-) -> Result<(T, Vec<u64>), Failure> {
+    mut work: impl AsyncFnMut() -> Result<Times, Failure>,
+) -> Result<(T, u64, Duration), Failure> {
     let over = Cell::new(false);
     let (under_way, begun) = oneshot::channel();
     let working = async {
-        let mut times = Vec::new();
         work().await?;
+        let started = Instant::now();
         // Nobody waits any more where the measuring was given up.
         let _ = under_way.send(());
+        let mut launches = 0;
         while !over.get() {
-            times.extend(work().await?);
+            let times = work().await?;
+            launches += times.times_ns.len() as u64 * u64::from(times.launches);
         }
-        Ok(times)
+        Ok((launches, started.elapsed()))
     };
     let measuring = async {
         begun.await.ok()?;
@@ -116,7 +131,7 @@ async fn beside<T>(
         Some(result)
     };
     match future::join(measuring, working).await {
-        (Some(result), Ok(times)) => Ok((result, times)),
+        (Some(result), Ok((launches, elapsed))) => Ok((result, launches, elapsed)),
         (_, Err(failure)) => Err(failure),
         (None, Ok(_)) => Err(Failure::Died { message: "the load never began".into() }),
     }
@@ -137,13 +152,17 @@ fn runs_of_a_request(times: &Times) -> u32 {
 mod tests {
     use super::*;
 
+    fn of(time_ns: u64) -> Times {
+        Times { times_ns: vec![time_ns], launches: 2, throttled: None }
+    }
+
     #[tokio::test]
     async fn the_load_runs_from_before_the_measuring_until_after_it() {
         let rounds = Cell::new(0_u64);
         let work = async || {
             tokio::task::yield_now().await;
             rounds.set(rounds.get() + 1);
-            Ok(vec![rounds.get()])
+            Ok(of(rounds.get()))
         };
         let measure = async {
             let before = rounds.get();
@@ -152,9 +171,9 @@ mod tests {
             }
             before
         };
-        let (before, times) = beside(measure, work).await.unwrap();
+        let (before, launches, _) = beside(measure, work).await.unwrap();
         assert!(before >= 1, "a round was over before the measuring began");
-        assert!(times.len() >= 5 && !times.contains(&1), "{times:?}");
+        assert_eq!(launches, (rounds.get() - 1) * 2, "without the first, two of each");
     }
 
     #[tokio::test]
@@ -163,13 +182,13 @@ mod tests {
         let work = async || {
             tokio::task::yield_now().await;
             rounds.set(rounds.get() + 1);
-            if rounds.get() < 3 { Ok(vec![1]) } else { Err(Failure::Died { message: "killed".into() }) }
+            if rounds.get() < 3 { Ok(of(1)) } else { Err(Failure::Died { message: "killed".into() }) }
         };
         let error = beside(async { tokio::task::yield_now().await }, work).await;
         // Over before the third round: fine. Else the death is told.
         assert!(error.is_ok() || error.is_err_and(|failure| failure.to_string().contains("killed")));
         let dead = async || Err(Failure::Died { message: "no start".into() });
-        let error = beside(async { unreachable!("never begun") }, dead).await.map(|((), _)| ()).unwrap_err();
+        let error = beside(async { unreachable!("never begun") }, dead).await.map(|((), ..)| ()).unwrap_err();
         assert!(error.to_string().contains("no start"), "{error}");
     }
 
