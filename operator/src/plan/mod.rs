@@ -92,6 +92,9 @@ pub fn plan(observed: &Observed, checked: &Checked, settings: &Settings) -> Plan
         Some(batch) => apply.extend(batch::scale(observed, batch, checked.tasks.len()).map(Object::Scale)),
     }
     Plan { apply, ..Plan::default() }
+        Some(batch) if batch::must_be_remade(observed, batch, settings) => {
+            return Plan { apply, delete_batch: true, ..Plan::default() };
+        }
 }
 
 /// Plans a job that is at its end.

@@ -241,10 +241,7 @@ fn running(observed: &Observed, done: usize, total: usize) -> Standing {
     let offers = observed.offers.as_deref().unwrap_or_default();
     let message = format!("no node can take the pods: {}; {offers}", waiting.why.trim_end_matches('.'));
     // Some pods wait for others of the same job to end: that is no reason to complain.
-    let others_run = observed
-        .pods
-        .iter()
-        .any(|pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running"));
+    let others_run = observed.pods.iter().any(|pod| pods::runs(pod));
     if others_run {
         running
     } else if left <= SignedDuration::ZERO {

@@ -149,6 +149,25 @@ fn an_unchanged_job_has_an_unchanged_status() {
     report(&mut observed, 0, done(1, [(50, 100, 200), (100, 50, 200)]));
     let first = derived(&observed);
     let mut with_status = (*observed.job).clone();
+#[test]
+fn a_pod_that_goes_is_not_blamed_for_what_its_successor_may_not_have() {
+    let pod = |deleted: bool| {
+        let waiting = json!({"waiting": {"reason": "ErrImagePull", "message": "no such image"}});
+        let container = json!({"name": "tune", "image": "a", "imageID": "", "ready": false, "restartCount": 0,
+            "state": waiting});
+        let mut pod = json!({"metadata": {"name": "demo-0-x"}, "status": {"containerStatuses": [container]}});
+        if deleted {
+            pod["metadata"]["deletionTimestamp"] = json!("2027-01-15T08:00:00Z");
+        }
+        serde_json::from_value::<k8s_openapi::api::core::v1::Pod>(pod).unwrap()
+    };
+    let mut observed = planned(job(|_| ()));
+    observed.pods = vec![pod(false).into()];
+    assert_eq!(holds(&derived(&observed), "Stalled").unwrap().reason, reason::PODS_REFUSED);
+    observed.pods = vec![pod(true).into()];
+    assert_eq!(derived(&observed).state, Some(State::Pending));
+}
+
     with_status.status = Some(first.clone());
     observed.job = with_status.into();
     observed.now = jiff::Timestamp::from_second(NOW + 1000).unwrap();
