@@ -34,6 +34,9 @@ REFUSED = (
     ("networkPolicies.apiServer.cidrs={10.0.0.1}", "cidrs"),
     ("policies.enabled=no-thanks", "boolean"),
     ("watchNamespace=Team", "watchNamespace"),
+    ("operator.logLevel=verbose", "logLevel"),
+    (r"operator.logLevel=info\,fractune_operator", "logLevel"),
+    ("node.logLevel=verbose", "logLevel"),
     ("unknown=1", "unknown"),
 )
 # Who may do what: user of ClusterRole, verb, resource, subresource, allowed.
