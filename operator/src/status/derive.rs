@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::conditions::Conditions;
 use super::{batch, pods, results, tasks};
 use crate::fetch::{Observed, task_count};
-
+use crate::offers::GOOD_FOR;
 use crate::validate::{Checked, Stalled};
 
 /// Failed tasks that a condition tells of; the rest is counted.
@@ -245,10 +245,11 @@ fn running(observed: &Observed, done: usize, total: usize) -> Standing {
     if others_run {
         running
     } else if left <= SignedDuration::ZERO {
-        Standing::new(State::Stalled, reason::UNSCHEDULABLE, message)
+        let standing = Standing::new(State::Stalled, reason::UNSCHEDULABLE, message);
+        Standing { look_again: Some(GOOD_FOR), ..standing }
     } else {
         let standing = Standing::new(State::Pending, reason::STARTING, message);
-        Standing { look_again: Some(unsigned(left)), ..standing }
+        Standing { look_again: Some(unsigned(left).min(GOOD_FOR)), ..standing }
     }
 }
 
