@@ -248,7 +248,8 @@ fn a_wrong_specification_reaches_the_reporter() {
     pod.start(24);
     let end = pod.tuned();
     assert_eq!(end.exit_code, 65);
-    assert!(end.message.contains("does not compile"), "{}", end.message);
+    let blames = "scale/small: the source does not compile with the default configuration (step=1 unroll=1)";
+    assert!(end.message.contains(blames), "{}", end.message);
 }
 
 #[test]
