@@ -142,7 +142,10 @@ def a_second_release_is_refused_with_the_way_out():
     assert f"belong to release {RELEASE} in namespace {SYSTEM}" in said and "crds.install=false" in said, said
     said = attempt("--set", "crds.install=false", fails=True)
     assert "every namespace" in said and "watchNamespace" in said, said
+    said = attempt("--set", "crds.install=false,watchNamespace=nonexist", fails=True)
+    assert "watchNamespace=nonexist: there is no such namespace" in said and "kubectl create namespace" in said, said
     assert not items("deployments", "second"), "something was installed"
+    assert not items("secrets", "second", "-l", "owner=helm"), "a failed revision is left"
     # With a namespace each, they live beside each other.
     helm("upgrade", RELEASE, CHART, "-n", SYSTEM, "--reuse-values", "--set", f"watchNamespace={TUNING}", "--wait", "--timeout", "90s")
     try:
