@@ -7,7 +7,7 @@ OUT ?= fractune-out/$(basename $(notdir $(JOB)))
 CLI := $(TARGET)/release/kubectl-fractune
 
 .PHONY: help setup build run report test test-cluster test-oldest test-ecosystem lint crds bench bench-search bench-space \
-        bench-operator cluster cluster-build clean
+        bench-gate bench-operator cluster cluster-build clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -68,6 +68,9 @@ bench-search: ## replay recorded spaces with every strategy: make bench-search S
 
 bench-space: ## time and memory of the construction of spaces: make bench-space SPACES=DIR OUT=DIR
 	bench/space --spaces $(SPACES) --out $(OUT)
+
+bench-gate: setup ## the gate of a GPU under simulated agents: make bench-gate [ARGS='--agents 14']
+	cargo run -q --release --locked -p fractune-bench --bin bench_gate -- $(ARGS)
 
 bench-operator: setup cluster-programs ## the operator under 1,000 jobs, on a real API server with simulated pods: make bench-operator [ARGS='--jobs 100']
 	cargo build --release --locked -p fractune-operator

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 /// A load on the rest of the GPU, and how much it did: floating-point operations (`Compute`), or bytes read and written
 /// (`Memory`), in a second.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Load {
     /// Its share in percent.
     #[schemars(range(min = 1, max = 100))]

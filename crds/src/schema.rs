@@ -171,6 +171,24 @@ mod tests {
     }
 
     #[test]
+    fn a_default_keeps_to_its_own_bounds() {
+        for (name, definition) in definitions() {
+            let schema = serde_json::to_value(&definition).unwrap();
+            let schema = &schema["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+            let mut seen = 0;
+            walk(&name, schema, &mut |path, schema| {
+                let number = |name: &str| schema.get(name).and_then(Value::as_f64);
+                let Some(default) = number("default") else { return };
+                seen += 1;
+                let (least, most) = (number("minimum"), number("maximum"));
+                assert!(least.is_none_or(|least| default >= least), "{path}: the API server refuses {default}");
+                assert!(most.is_none_or(|most| default <= most), "{path}: the API server refuses {default}");
+            });
+            assert!(seen > 5, "{name}: {seen} numbers have a default");
+        }
+    }
+
+    #[test]
     fn the_committed_yaml_is_fresh_and_small_enough_for_client_side_apply() {
         for (name, definition) in definitions() {
             let expected = yaml(&definition).unwrap();

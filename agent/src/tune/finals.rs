@@ -19,7 +19,7 @@ use super::search::Found;
 use super::session::Runner;
 use super::{TaskRun, loaded};
 use crate::compile::CompileFailure;
-use crate::gate::Need;
+use crate::gate::{Need, Permit};
 
 /// How many of another share's finalists join a share's own: among them, most likely, the other's winner.
 const GUESTS: usize = 3;
@@ -27,6 +27,9 @@ const GUESTS: usize = 3;
 const CONFIRMATIONS: RangeInclusive<usize> = 4..=8;
 /// The first of them measure the other shares' winners, too: what the share matrix says of those is less at stake.
 const WITH_GUESTS: usize = 2;
+
+/// So often a worker may be found dead when its round begins, before that is held against who has the turn.
+const MOST_LOST: u32 = 20;
 
 /// What rounds tell of trials beside their times.
 #[derive(Debug, Default)]
@@ -278,8 +281,20 @@ pub(super) async fn rounds(
     }
     let condition = Condition::quiet(runner.share);
     (run.listener)(Event::Finals { task: run.number, condition, entries: entries.len() });
+    if run.backend.yields_between_rounds() {
+        return turns(run, runner, prepared, entries, &asked, seen, Hold::ByRound).await;
+    }
     let _quiet = acquire(run.gate, Need::Quiet).await?;
-    turns(run, runner, prepared, entries, &asked, seen).await
+    turns(run, runner, prepared, entries, &asked, seen, Hold::Kept).await
+}
+
+/// Who holds the whole gate while turns are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// The caller does, from before the first turn until after the last.
+    Kept,
+    /// Each round does, so that others wait for a round, and not for all of them.
+    ByRound,
 }
 
 /// The turns of rounds, whoever else is kept off the device or put on it.
@@ -290,6 +305,7 @@ pub(super) async fn turns(
     entries: Vec<u32>,
     asked: &[u32],
     seen: &mut Seen,
+    hold: Hold,
 ) -> Result<BTreeMap<u32, Vec<u64>>, RunError> {
     let budget = runner.finalist_budget_ns() * entries.len() as u64;
     let policy = FinalsPolicy::new(f64::from(run.plan.measure.max_noise_percent), budget);
@@ -297,7 +313,15 @@ pub(super) async fn turns(
     let limit = runner.limit(None);
     let mut loaded = BTreeSet::new();
     let mut excused = BTreeSet::new();
+    let mut gate: Option<(u32, Permit)> = None;
+    let mut lost_between = 0;
     while let Some(turn) = finals.next() {
+        let round = finals.rounds();
+        let is_first = hold == Hold::ByRound && gate.as_ref().is_none_or(|(since, _)| *since != round);
+        if is_first {
+            drop(gate.take());
+            gate = Some((round, acquire(run.gate, Need::Quiet).await?));
+        }
         let Some(entry) = prepared.iter().find(|prepared| prepared.trial == turn.trial) else {
             finals.fail(turn.trial);
             continue;
@@ -324,8 +348,11 @@ pub(super) async fn turns(
                 if measured.outcome == Outcome::WrongAnswer {
                     seen.condemned.insert(turn.trial);
                 }
+                // Others were on the device since the last round, and may have taken it from this worker.
+                let was_between = is_first && measured.device_error && lost_between < MOST_LOST;
+                lost_between += u32::from(was_between);
                 // A worker may die through no fault of this entry, but not twice: it has its turn again.
-                if !measured.device_error || !excused.insert(turn.trial) {
+                if !was_between && (!measured.device_error || !excused.insert(turn.trial)) {
                     finals.fail(turn.trial);
                 }
             }

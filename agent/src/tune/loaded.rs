@@ -9,7 +9,7 @@ use fractune_tuner::trial::Trial;
 
 use super::TaskRun;
 use super::batch::acquire;
-use super::finals::{Known, prepare, remember, rounds, turns};
+use super::finals::{Hold, Known, prepare, remember, rounds, turns};
 use super::plan::{Event, RunError};
 use super::session::Runner;
 use crate::gate::Need;
@@ -109,7 +109,8 @@ async fn beside(
     for _ in 0..TRIES {
         let started = run.backend.start_neighbour(run.task, condition.neighbours, condition.share).await?;
         let Some(mut neighbour) = started else { return Ok(()) };
-        let measuring = turns(run, &mut runner, &known.prepared, entries.clone(), &asked, &mut known.seen);
+        let measuring =
+            turns(run, &mut runner, &known.prepared, entries.clone(), &asked, &mut known.seen, Hold::Kept);
         let measured = Box::pin(neighbour.beside(measuring)).await;
         runner.stop().await;
         neighbour.stop().await;

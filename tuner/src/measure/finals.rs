@@ -126,6 +126,12 @@ impl Finals {
         Some(Turn { trial, runs: runs + u32::from(self.policy.discard_first) })
     }
 
+    /// Rounds that are over.
+    #[must_use]
+    pub fn rounds(&self) -> u32 {
+        self.rounds
+    }
+
     /// Records the samples of a turn, in nanoseconds, the warm-up run's first, each the mean of so many `launches`. None
     /// at all is a failure.
     pub fn record(&mut self, trial: u32, samples: &[u64], launches: u32) {

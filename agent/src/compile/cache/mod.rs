@@ -48,10 +48,8 @@ impl Cache {
             writes: AtomicBool::new(true),
             note: Mutex::default(),
         };
-        // A folder of compiled code that others can write would let them choose what runs here.
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         tidy::tidy(folder, SystemTime::now());
-        if let Err(error) = made.and_then(|()| cache.aside(&TRY).map(drop)) {
+        if let Err(error) = make(folder).and_then(|()| cache.aside(&TRY).map(drop)) {
             cache.write_no_more(&error);
         }
         cache
@@ -111,9 +109,10 @@ impl Cache {
     fn write_no_more(&self, error: &io::Error) {
         if self.writes.swap(false, Ordering::Relaxed) {
             self.say(format!(
-                "the cache {} takes no kernels ({error}): what it holds is used, and what is compiled is kept for this run \
-                 alone",
-                self.folder.display()
+                "the cache {} takes no kernels ({}): what it holds is used, and what is compiled is kept for this run alone",
+                self.folder.display(),
+                // The error's own words end with a name that is nobody's.
+                error.kind()
             ));
         }
     }
@@ -131,6 +130,17 @@ impl Cache {
 
     fn say(&self, note: String) {
         *self.note.lock().unwrap_or_else(PoisonError::into_inner) = Some(note);
+    }
+}
+
+/// Makes a folder where there is none.
+fn make(folder: &Path) -> io::Result<()> {
+    // A folder of compiled code that others can write would let them choose what runs here.
+    match DirBuilder::new().recursive(true).mode(0o700).create(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(io::ErrorKind::NotADirectory.into())
+        }
+        made => made,
     }
 }
 
@@ -206,7 +216,7 @@ mod tests {
         let file = folder.path().join("file");
         std::fs::write(&file, "").unwrap();
         let cache = Cache::open(&file);
-        assert!(cache.take_note().unwrap().contains("/file takes no kernels ("));
+        assert!(cache.take_note().unwrap().contains("/file takes no kernels (not a directory)"));
         cache.write(KEY, &entry(b"image"));
         assert_eq!((cache.read(KEY), cache.take_note()), (None, None));
         // What was opened and then became read-only.

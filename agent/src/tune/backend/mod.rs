@@ -151,6 +151,12 @@ impl Backend {
         }
     }
 
+    /// Whether final rounds give the gate back between one and the next. On CPUs compilers would use the pause, and leave
+    /// the caches and clocks to the next round as they please.
+    pub(super) fn yields_between_rounds(&self) -> bool {
+        matches!(self, Backend::Cuda(_))
+    }
+
     /// Whether winners are measured once more in fresh workers.
     pub(super) fn confirms(&self) -> bool {
         matches!(self, Backend::Cuda(_))

@@ -1,0 +1,155 @@
+//! The gate of a GPU under agents that measure: how long requests wait, and what one costs when nobody else asks.
+//!
+//! The server, its socket and the agents' processes are real; what an agent does is simulated: it sleeps where a real one
+//! compiles and measures.
+#![expect(clippy::print_stdout, reason = "a table is what it makes")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{Parser, Subcommand};
+use fractune_agent::gate::{Capacity, Gate, Need, NeedKind, Service};
+
+const GPU: Capacity = Capacity::Units(100);
+/// A trial is measured for about this time.
+const MEASURE: Duration = Duration::from_millis(20);
+/// From one trial's end until the next is compiled, on average.
+const COMPILE: Duration = Duration::from_millis(60);
+/// Trials between two final phases.
+const TRIALS: u32 = 60;
+/// Rounds of a final phase, each with the whole gate held: four finalists of 10 ms.
+const ROUNDS: u32 = 12;
+const ROUND: Duration = Duration::from_millis(40);
+/// Requests that are timed while nobody else asks.
+const FREE: usize = 5000;
+
+/// The gate under simulated agents.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    #[command(subcommand)]
+    role: Option<Role>,
+    /// Agents that share the GPU.
+    #[arg(long, default_value_t = 8)]
+    agents: u32,
+    /// The share that each measures at, in percent.
+    #[arg(long, default_value_t = 25)]
+    share: u32,
+    /// How long they do so.
+    #[arg(long, default_value_t = 30)]
+    seconds: u64,
+}
+
+#[derive(Debug, Subcommand)]
+enum Role {
+    /// One simulated agent, as a process of its own; started by this program.
+    #[command(hide = true)]
+    Agent { socket: PathBuf, share: u32, seconds: u64, seed: u64 },
+}
+
+type Waits = Arc<Mutex<Vec<(NeedKind, Duration)>>>;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let args = Args::parse();
+    match args.role {
+        Some(Role::Agent { socket, share, seconds, seed }) => agent(&socket, share, seconds, seed).await,
+        None => bench(&args).await,
+    }
+}
+
+async fn bench(args: &Args) -> Result<()> {
+    let folder = tempfile::tempdir().context("a folder for the socket")?;
+    let socket = folder.path().join("gate.sock");
+    let service = Service::bind(&socket, None)?;
+    let heard: Waits = Arc::default();
+    let ear = Arc::clone(&heard);
+    let granted = move |kind, wait| ear.lock().unwrap_or_else(PoisonError::into_inner).push((kind, wait));
+    let server = tokio::spawn(service.serve(GPU, granted));
+
+    let free = free(&socket).await?;
+    heard.lock().unwrap_or_else(PoisonError::into_inner).clear();
+
+    let program = std::env::current_exe()?;
+    let start = |seed: u32| -> Result<Child> {
+        let mut agent = Command::new(&program);
+        agent.arg("agent").arg(&socket).args([
+            args.share.to_string(),
+            args.seconds.to_string(),
+            seed.to_string(),
+        ]);
+        agent.spawn().context("an agent")
+    };
+    let agents = (0..args.agents).map(start).collect::<Result<Vec<_>>>()?;
+    for agent in agents {
+        let ended = tokio::task::spawn_blocking(move || agent.wait_with_output()).await??;
+        ensure!(ended.status.success(), "an agent failed");
+    }
+    let waits = heard.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    server.abort();
+
+    println!("{} simulated agents at {} % for {} s", args.agents, args.share, args.seconds);
+    println!(
+        "a request while nobody else asks, granted and given back: median {:.1?}, p99 {:.1?}",
+        at(&free, 0.5),
+        at(&free, 0.99)
+    );
+    for (kind, name) in [(NeedKind::Units, "share"), (NeedKind::Quiet, "quiet")] {
+        let mut of: Vec<Duration> = waits.iter().filter(|(k, _)| *k == kind).map(|(_, wait)| *wait).collect();
+        of.sort_unstable();
+        let (median, late, worst) = (at(&of, 0.5), at(&of, 0.99), at(&of, 1.0));
+        println!(
+            "{} {name} requests waited: median {median:.1?}, p99 {late:.1?}, longest {worst:.1?}",
+            of.len()
+        );
+    }
+    Ok(())
+}
+
+/// How long requests take from asking to giving back while nobody else asks, in order.
+async fn free(socket: &Path) -> Result<Vec<Duration>> {
+    let gate = Gate::joined(socket, GPU).await?;
+    let mut times = Vec::with_capacity(FREE);
+    for _ in 0..FREE {
+        let started = Instant::now();
+        drop(gate.acquire(Need::Units(25), None).await?);
+        times.push(started.elapsed());
+    }
+    times.sort_unstable();
+    Ok(times)
+}
+
+/// The value below which this part of them lies.
+fn at(sorted: &[Duration], part: f64) -> Duration {
+    let last = sorted.len().saturating_sub(1);
+    sorted.get((last as f64 * part).round() as usize).copied().unwrap_or_default()
+}
+
+async fn agent(socket: &Path, share: u32, seconds: u64, seed: u64) -> Result<()> {
+    let gate = Gate::joined(socket, GPU).await?;
+    let started = Instant::now();
+    let mut dice = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    // An agent begins somewhere in its search.
+    let mut trial = (seed as u32 * 7) % TRIALS;
+    while started.elapsed().as_secs() < seconds {
+        dice ^= dice << 13;
+        dice ^= dice >> 7;
+        dice ^= dice << 17;
+        tokio::time::sleep(COMPILE.mul_f64((dice % 1000) as f64 / 500.0)).await;
+        {
+            let _measuring = gate.acquire(Need::Units(share), None).await?;
+            tokio::time::sleep(MEASURE).await;
+        }
+        trial += 1;
+        if trial.is_multiple_of(TRIALS) {
+            for _ in 0..ROUNDS {
+                let _quiet = gate.acquire(Need::Quiet, None).await?;
+                tokio::time::sleep(ROUND).await;
+            }
+        }
+    }
+    Ok(())
+}
