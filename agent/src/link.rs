@@ -44,6 +44,9 @@ pub struct Start {
     /// Digest of that spec, for a reporter that was restarted; `tune` has no use for it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub digest: String,
+    /// Whether the task is done already under that spec: there is nothing to tune, and no end to confirm.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub done: bool,
 }
 
 /// How `tune` ended.
@@ -169,8 +172,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let link = Link::new(dir.path().into());
         assert_eq!(link.read::<Start>(START).unwrap(), None);
-        let start =
-            Start { version: VERSION, generation: 3, max_trials: 200, trials: 57, digest: String::new() };
+        let start = Start {
+            version: VERSION,
+            generation: 3,
+            max_trials: 200,
+            trials: 57,
+            digest: String::new(),
+            done: false,
+        };
         link.write(START, &start).unwrap();
         assert_eq!(link.read(START).unwrap(), Some(start));
         let text = std::fs::read_to_string(link.path(START)).unwrap();

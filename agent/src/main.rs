@@ -8,6 +8,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use fractune_agent::{mps, worker};
+use tracing::warn;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 #[derive(Parser)]
 #[command(version, about = "Measures kernels at the share they will be served at")]
@@ -84,8 +87,49 @@ fn main() -> ExitCode {
 }
 
 fn log_to_stderr() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let wanted = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|text| !text.is_empty());
+    let filter = wanted.as_deref().map(filter);
+    let (filter, problem) = match filter {
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(problem)) => (EnvFilter::new("info"), Some(problem)),
+        None => (EnvFilter::new("info"), None),
+    };
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
+    if let Some(problem) = problem {
+        warn!("{problem}");
+    }
+}
+
+/// What `RUST_LOG` says is logged. An error is a sentence.
+fn filter(text: &str) -> Result<EnvFilter, String> {
+    // A word alone that is no level would be taken for a module: that module is logged, and nothing else.
+    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
+    let strange = text.split(',').find(|word| !word.contains(['=', '[']) && !is_level(word));
+    let filter = match strange {
+        Some(word) => Err(format!("{word:?} is neither a level nor MODULE=LEVEL")),
+        None => EnvFilter::try_new(text).map_err(|error| error.to_string()),
+    };
+    filter.map_err(|why| {
+        format!(
+            "{}={text:?} is no log level: {why}; write error, warn, info, debug or trace. Until then it is info.",
+            EnvFilter::DEFAULT_ENV
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_no_level_does_not_silence_the_log() {
+        for wrong in ["verbose", "info,verbose", "fractune_agent=loud"] {
+            let problem = filter(wrong).expect_err(wrong);
+            assert!(problem.contains(wrong) && problem.contains("debug"), "{problem}");
+        }
+        for right in ["info", "debug,kube=warn", "[trial]=trace"] {
+            assert!(filter(right).is_ok(), "{right}");
+        }
+    }
 }

@@ -41,6 +41,11 @@ pub async fn run(link: &Link, patience: Patience, work: impl AsyncFnOnce(Start) 
             return exit::UNAVAILABLE;
         }
     };
+    if start.done {
+        // Kubernetes makes another pod where one was deleted between its last word and its end.
+        info!("the task is done already; its results stay as they are");
+        return exit::DONE;
+    }
     let generation = start.generation;
     let ending = work(start).await;
     if !ending.message.is_empty() {
@@ -169,7 +174,8 @@ mod tests {
     fn started(generation: i64) -> (tempfile::TempDir, Link) {
         let dir = tempfile::tempdir().unwrap();
         let link = Link::new(dir.path().into());
-        let start = Start { version: 1, generation, max_trials: 9, trials: 0, digest: String::new() };
+        let start =
+            Start { version: 1, generation, max_trials: 9, trials: 0, digest: String::new(), done: false };
         link.write(link::START, &start).unwrap();
         (dir, link)
     }
@@ -207,6 +213,16 @@ mod tests {
             done()
         };
         assert_eq!(run(&link, PATIENCE, work).await, exit::INTERRUPTED);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_is_done_is_not_tuned_again() {
+        let (_dir, link) = started(4);
+        let start = Start { done: true, ..link.read(link::START).unwrap().unwrap() };
+        link.write(link::START, &start).unwrap();
+        let code = run(&link, PATIENCE, async |_| unreachable!("it is done")).await;
+        assert_eq!(code, exit::DONE);
+        assert_eq!(link.read::<End>(link::END).unwrap(), None);
     }
 
     #[tokio::test]

@@ -68,7 +68,7 @@ pub struct TuneTaskStatus {
     /// Generation of the spec that this status speaks of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Complete, Failed and Suspended.
+    /// The one that holds: Complete, Failed, Reconciling or Stalled.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub conditions: Vec<Condition>,

@@ -1,21 +1,20 @@
 //! The first step: what the API server knows of a job. Reads, from caches where it can.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::sync::Arc;
 
-use fractune_crds::{GROUP, TuneJob, TuneTask, labels, names};
+use fractune_crds::{TuneJob, TuneTask, labels, names};
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Namespace, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::ListParams;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, Resource, ResourceExt as _};
 
+use crate::offers::Offers;
 use crate::status::batch;
 
 /// Labels by which Kueue takes a Job into a queue.
@@ -36,6 +35,8 @@ pub struct Caches {
     pub config_maps: Store<ConfigMap>,
     /// Why batch Jobs, whosever they are, could not create pods.
     pub refusals: Store<Event>,
+    /// What nodes offer.
+    pub offers: Offers,
     ready: Shared<BoxFuture<'static, bool>>,
 }
 
@@ -58,7 +59,15 @@ impl Caches {
                 && config_maps.wait_until_ready().await.is_ok()
                 && refusals.wait_until_ready().await.is_ok()
         };
-        Self { tasks, jobs, pods, config_maps, refusals, ready: ready.boxed().shared() }
+        Self {
+            tasks,
+            jobs,
+            pods,
+            config_maps,
+            refusals,
+            offers: Offers::default(),
+            ready: ready.boxed().shared(),
+        }
     }
 
     /// Waits until each was filled once; false where a watch has ended, which it does with the operator.
@@ -199,7 +208,7 @@ pub async fn fetch(client: &Client, caches: &Caches, job: Arc<TuneJob>) -> Resul
         observed.pods_refused = refusal(&caches.refusals, &observed);
     }
     if waiting(&observed) {
-        observed.offers = Some(offers(client).await);
+        observed.offers = Some(caches.offers.in_words(client).await);
     }
     if observed.pods.iter().any(|pod| crate::status::pods::is_held(pod)) {
         observed.namespace_ends = namespace_ends(client, &namespace).await?;
@@ -265,60 +274,4 @@ async fn namespace_ends(client: &Client, namespace: &str) -> Result<bool, kube::
 /// Whether a pod of the job cannot be scheduled.
 fn waiting(observed: &Observed) -> bool {
     observed.pods.iter().any(|pod| crate::status::pods::unschedulable(pod).is_some())
-}
-
-/// Which shares nodes offer: `node-1: mps-25 x4; node-2: none`.
-async fn offers(client: &Client) -> String {
-    let nodes: Api<Node> = Api::all(client.clone());
-    match nodes.list(&ListParams::default()).await {
-        Ok(nodes) => offers_in_words(&nodes.items),
-        // A namespaced operator may not look at nodes.
-        Err(_) => "the operator may not read nodes, so it cannot say what they offer".to_owned(),
-    }
-}
-
-fn offers_in_words(nodes: &[Node]) -> String {
-    /// Nodes that are told of.
-    const MOST: usize = 8;
-    let prefix = format!("{GROUP}/mps-");
-    let words = nodes.iter().take(MOST).map(|node| {
-        let allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref());
-        let slots: Vec<String> = allocatable
-            .into_iter()
-            .flatten()
-            .filter_map(|(name, count)| Some((name.strip_prefix(&prefix)?, &count.0)))
-            .map(|(share, count)| format!("mps-{share} x{count}"))
-            .collect();
-        let cpus = allocatable.and_then(|a| a.get("cpu")).map_or("?", |cpus| cpus.0.as_str());
-        let slots = if slots.is_empty() { "no GPU share".to_owned() } else { slots.join(", ") };
-        format!("{}: {slots}, {cpus} CPUs", node.name_any())
-    });
-    let mut text = words.collect::<Vec<_>>().join("; ");
-    if nodes.len() > MOST {
-        let _ = write!(text, "; and {} more nodes", nodes.len() - MOST);
-    }
-    format!("nodes offer: {}", if text.is_empty() { "there are none".to_owned() } else { text })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_nodes_offer_is_told_by_node_and_share() {
-        let node = |name: &str, resources: serde_json::Value| -> Node {
-            serde_json::from_value(serde_json::json!({
-                "metadata": {"name": name}, "status": {"allocatable": resources}
-            }))
-            .unwrap()
-        };
-        let nodes = [
-            node("gpu-1", serde_json::json!({"cpu": "8", "fractune.dev/mps-25": "4"})),
-            node("cpu-1", serde_json::json!({"cpu": "2"})),
-        ];
-        assert_eq!(
-            offers_in_words(&nodes),
-            "nodes offer: gpu-1: mps-25 x4, 8 CPUs; cpu-1: no GPU share, 2 CPUs"
-        );
-    }
 }

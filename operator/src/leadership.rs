@@ -102,6 +102,14 @@ impl Leadership {
         arguments: &Arguments,
         won: impl FnOnce(),
     ) -> Result<LeaseManager, LeaseManagerError> {
+        // Without this line the log of an operator that never leads would be empty.
+        info!(
+            "fractune-operator {} stands by for lease {} in namespace {}, as {}",
+            env!("CARGO_PKG_VERSION"),
+            arguments.lease_name,
+            arguments.lease_namespace,
+            arguments.identity
+        );
         let lease = manager(client, arguments).await?;
         while !lease.changed().await? {}
         info!(lease = arguments.lease_name, identity = arguments.identity, "this operator leads");
@@ -136,7 +144,54 @@ async fn manager(client: Client, arguments: &Arguments) -> Result<LeaseManager, 
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::sync::Mutex;
+
+    use clap::Parser as _;
+
     use super::*;
+    use crate::script::{Answer, Script};
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn an_operator_that_only_waits_for_the_lease_says_so() {
+        let log = Log::default();
+        let kept = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_writer(move || kept.clone()).finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let script = Script::new(|_, _| Some(Answer::Never));
+        let arguments =
+            Arguments::parse_from(["fractune-operator", "--agent-image", "a", "--identity", "operator-b"]);
+        let leadership = Leadership::default();
+        let asks = async {
+            while script.asked().is_empty() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            _ = leadership.keep(script.client.clone(), &arguments, || ()) => unreachable!("nobody gave the lease"),
+            () = asks => {}
+        }
+        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let expected = concat!(
+            "fractune-operator ",
+            env!("CARGO_PKG_VERSION"),
+            " stands by for lease fractune-operator in namespace default, as operator-b"
+        );
+        assert!(log.contains(expected), "{log}");
+    }
 
     #[test]
     fn who_does_not_lead_or_was_frozen_writes_nothing() {

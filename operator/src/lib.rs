@@ -21,6 +21,7 @@ pub mod fetch;
 mod fixture;
 pub mod leadership;
 pub mod metrics;
+pub mod offers;
 pub mod plan;
 pub mod reconcile;
 pub mod run;

@@ -58,3 +58,30 @@ pub fn admin(level: LogLevel) -> Router {
     };
     Router::new().route("/log-level", put(set))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use axum::body::Body;
+    use http::Request;
+    use tower_test::mock::Spawn;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_level_that_is_none_is_refused_and_the_one_before_stays() {
+        let set: Arc<Mutex<Vec<String>>> = Arc::default();
+        let kept = set.clone();
+        let level = LogLevel::with(move |filter| kept.lock().unwrap().push(filter.to_string()));
+        let put = async |text: &str| {
+            let mut service = Spawn::new(admin(level.clone()));
+            let request = Request::put("/log-level").body(Body::from(text.to_owned())).unwrap();
+            service.call(request).await.unwrap().status()
+        };
+        assert_eq!(put("verbose").await, StatusCode::BAD_REQUEST);
+        assert!(set.lock().unwrap().is_empty());
+        assert_eq!(put("debug\n").await, StatusCode::OK);
+        assert_eq!(*set.lock().unwrap(), ["debug"]);
+    }
+}

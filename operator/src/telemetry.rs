@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 use std::sync::Arc;
 
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
@@ -35,6 +36,17 @@ pub enum LevelError {
 }
 
 impl LogLevel {
+    /// One that hands what is set to a test.
+    #[cfg(test)]
+    pub(crate) fn with(set: impl Fn(EnvFilter) + Send + Sync + 'static) -> Self {
+        Self {
+            set: Arc::new(move |filter| {
+                set(filter);
+                Ok(())
+            }),
+        }
+    }
+
     /// Sets the level.
     ///
     /// # Errors
@@ -46,8 +58,17 @@ impl LogLevel {
 }
 
 fn filter(text: &str) -> Result<EnvFilter, LevelError> {
-    EnvFilter::try_new(text)
-        .map_err(|error| LevelError::Directives { text: text.to_owned(), error: error.to_string() })
+    let wrong = |error: String| LevelError::Directives { text: text.to_owned(), error };
+    let mut directives = text.split(',').filter(|directive| !directive.is_empty()).peekable();
+    if directives.peek().is_none() {
+        return Err(wrong("it is empty".to_owned()));
+    }
+    // A word alone that is no level would be taken for a module: that module is logged, and nothing else.
+    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
+    if let Some(word) = directives.find(|directive| !directive.contains(['=', '[']) && !is_level(directive)) {
+        return Err(wrong(format!("{word:?} is neither a level nor MODULE=LEVEL")));
+    }
+    EnvFilter::try_new(text).map_err(|error| wrong(error.to_string()))
 }
 
 /// Starts the log on standard error.
@@ -75,5 +96,24 @@ mod tests {
     fn a_level_that_means_nothing_is_told_with_the_way_out() {
         let error = filter("fractune=loud").unwrap_err().to_string();
         assert!(error.contains("fractune=loud") && error.contains("debug"), "{error}");
+    }
+
+    #[test]
+    fn a_word_that_is_no_level_does_not_silence_the_log_and_levels_are_taken_as_ever() {
+        for wrong in ["verbose", "info,verbose", "fractune_operator", "", ","] {
+            let error = filter(wrong).expect_err(wrong).to_string();
+            assert!(error.contains(&format!("{wrong:?} is no log level")), "{error}");
+        }
+        let taken = [
+            "info",
+            "WARN",
+            "off",
+            "info,fractune_operator=debug",
+            "kube=warn",
+            "[write{kind=\"Job\"}]=debug",
+        ];
+        for right in taken {
+            assert!(filter(right).is_ok(), "{right}");
+        }
     }
 }

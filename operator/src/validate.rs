@@ -8,7 +8,8 @@ use fractune_tuner::kernel::{ConfigMapKeyRef, Kernel};
 use kube::ResourceExt as _;
 use serde_json::json;
 
-use crate::fetch::{Observed, Sources};
+use crate::fetch::{Observed, Sources, task_count};
+use crate::status::tasks;
 
 /// Bytes that a `ConfigMap` has room for, with some to spare for its metadata.
 const MAX_MANIFEST: usize = 1_000_000;
@@ -24,7 +25,7 @@ pub struct Checked {
     pub digest: String,
     /// Kernel and problem of each task, in order.
     pub tasks: Vec<TaskName>,
-    /// The job and its sources as one file.
+    /// The job and its sources as one file; empty where every task is done, and no pod is to read it.
     pub manifest: String,
 }
 
@@ -62,11 +63,19 @@ impl Stalled {
 /// [`Stalled`], with everything that is wrong.
 pub fn validate(observed: &Observed) -> Result<Checked, Stalled> {
     let job = &observed.job;
+    let known = job.status.as_ref().and_then(|status| status.digest.as_deref());
+    if let Some(known) = known.filter(|known| is_done(observed, known)) {
+        // Nobody needs the sources any more.
+        return Ok(Checked {
+            digest: known.to_owned(),
+            tasks: task_names(&job.spec),
+            manifest: String::new(),
+        });
+    }
     if let Some(stalled) = missing(job, &observed.sources) {
         return Err(stalled);
     }
     let checked = checked(job, &observed.sources)?;
-    let known = job.status.as_ref().and_then(|status| status.digest.as_deref());
     // An operator died before it wrote the status, or could not make everything.
     if known.is_none() && begun_otherwise(observed, &checked.digest) {
         let message = "the spec or a source has changed after the first objects were made; delete the TuneJob and make it again";
@@ -104,6 +113,13 @@ pub fn validate(observed: &Observed) -> Result<Checked, Stalled> {
     }
 }
 
+/// Whether every task is done, as the spec stands and under this digest.
+fn is_done(observed: &Observed, digest: &str) -> bool {
+    let total = task_count(&observed.job);
+    let current = observed.tasks.values().all(|task| task.spec.digest == digest);
+    total > 0 && current && tasks::complete(observed) == total
+}
+
 /// Whether tasks or the pods' file were made of another spec or source.
 fn begun_otherwise(observed: &Observed, digest: &str) -> bool {
     let manifest = names::manifest(&observed.base());
@@ -129,7 +145,9 @@ fn missing(job: &TuneJob, sources: &Sources) -> Option<Stalled> {
             }
             _ => format!("there is no ConfigMap {name}. Create it with the key {key:?}."),
         };
-        Stalled::new(reason::SOURCE_MISSING, message)
+        let begun = job.status.as_ref().is_some_and(|status| status.digest.is_some());
+        let pods = if begun { " Pods that run go on with the old text." } else { "" };
+        Stalled::new(reason::SOURCE_MISSING, message + pods)
     })
 }
 
@@ -149,11 +167,11 @@ fn checked(job: &TuneJob, sources: &Sources) -> Result<Checked, Stalled> {
     let sources = names::digest([b"sources", texts.collect::<Vec<_>>().join("\0").as_bytes()]);
     let whole = names::digest([b"job", manifest.as_bytes()]);
     let half = |digest: &str| digest.get(..SOURCES).unwrap_or_default().to_owned();
-    Ok(Checked { digest: half(&sources) + &half(&whole), tasks: tasks(&job.spec), manifest })
+    Ok(Checked { digest: half(&sources) + &half(&whole), tasks: task_names(&job.spec), manifest })
 }
 
 /// Kernel and problem of each task, in the order of `fractune_crds::validate`.
-fn tasks(spec: &TuneJobSpec) -> Vec<TaskName> {
+fn task_names(spec: &TuneJobSpec) -> Vec<TaskName> {
     let of = |kernel: &Kernel| {
         let name = kernel.name.clone();
         let problems: Vec<_> = kernel
@@ -200,7 +218,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::fixture::{fresh, job, planned};
+    use crate::fixture::{done, fresh, job, planned, report};
 
     fn with_source(text: Option<&str>) -> Observed {
         let mut observed = fresh(job(|job| {
@@ -236,6 +254,40 @@ mod tests {
             .sources
             .insert("kernels".into(), Some(BTreeMap::from([("scale.c".into(), "void f();".into())])));
         assert_eq!(validate(&observed).unwrap_err().reason, reason::SOURCE_CHANGED);
+    }
+
+    #[test]
+    fn a_job_whose_tasks_are_done_needs_its_source_no_more() {
+        let text = "void scale(float *out, int len) {}";
+        let mut observed = with_source(Some(text));
+        let begun = validate(&observed).unwrap();
+        let settings = crate::fixture::settings();
+        for object in crate::plan::plan(&observed, &begun, &settings).apply {
+            if let crate::plan::Object::Task(mut task) = object {
+                task.metadata.generation = Some(1);
+                observed.tasks.insert(task.spec.index as usize, (*task).into());
+            }
+        }
+        let mut job = (*observed.job).clone();
+        job.status =
+            Some(fractune_crds::TuneJobStatus { digest: Some(begun.digest.clone()), ..Default::default() });
+        observed.job = job.into();
+        for index in 0..2 {
+            for gone in [None, Some(BTreeMap::from([("scale.c".into(), "void f();".into())]))] {
+                observed.sources.insert("kernels".into(), gone);
+                let stalled = validate(&observed).unwrap_err();
+                assert!(stalled.message.contains("Pods that run go on with the old text"), "{stalled}");
+            }
+            report(&mut observed, index, done(1, [(50, 10, 20), (100, 5, 20)]));
+        }
+        let done = validate(&observed).unwrap();
+        assert_eq!((&done.digest, &done.tasks), (&begun.digest, &begun.tasks));
+        let plan = crate::plan::plan(&observed, &done, &settings);
+        assert_eq!(plan, crate::plan::Plan::default(), "not even pods that are gone are made again");
+        let mut other = (*observed.tasks[&1]).clone();
+        other.spec.digest = "of another text".into();
+        observed.tasks.insert(1, other.into());
+        assert!(validate(&observed).is_err(), "a task of another text is not done");
     }
 
     #[test]

@@ -55,6 +55,10 @@ pub(super) async fn run(
             return exit::IO;
         }
     };
+    if reporter.done {
+        stop.await;
+        return exit::DONE;
+    }
     loop {
         // A request that is cut off by the signal is made again: applying the same status twice does no harm.
         let next = tokio::select! {
@@ -114,6 +118,8 @@ struct Reporter<'a> {
     refused_until: Instant,
     backoff: Backoff,
     confirmed: bool,
+    /// There is nothing to report: an earlier pod has done it all.
+    done: bool,
 }
 
 impl<'a> Reporter<'a> {
@@ -147,11 +153,15 @@ impl<'a> Reporter<'a> {
                 }
             }
         }
-        let generation = match earlier {
-            Some(start) => start.generation,
+        let Start { generation, done, .. } = match earlier {
+            Some(start) => start,
             None => tell_what_to_tune(&link, &task, &digest, progress.kept().len() as u32)?,
         };
-        info!(generation, trials = progress.total(), "tuning may start");
+        if done {
+            info!(generation, "the task is done already, and stays as it is");
+        } else {
+            info!(generation, trials = progress.total(), "tuning may start");
+        }
         let started = status.start_time.filter(|_| same);
         Ok(Self {
             checkpointed: progress.total(),
@@ -167,6 +177,7 @@ impl<'a> Reporter<'a> {
             refused_until: Instant::now(),
             backoff: Backoff::new(pace.first_retry, pace.longest_retry),
             confirmed: false,
+            done,
             server,
             arguments,
             pace,
@@ -356,14 +367,19 @@ impl<'a> Reporter<'a> {
     }
 }
 
-/// Writes `start.json`; the generation in it. An error is a sentence.
-fn tell_what_to_tune(link: &Link, task: &Task, digest: &str, trials: u32) -> Result<i64, String> {
-    let max_trials = u32::try_from(task.spec.max_trials.max(1)).unwrap_or(u32::MAX);
-    let generation = task.generation;
-    let start = Start { version: link::VERSION, generation, max_trials, trials, digest: digest.to_string() };
+/// Writes `start.json`, which is returned. An error is a sentence.
+fn tell_what_to_tune(link: &Link, task: &Task, digest: &str, trials: u32) -> Result<Start, String> {
+    let start = Start {
+        version: link::VERSION,
+        generation: task.generation,
+        max_trials: u32::try_from(task.spec.max_trials.max(1)).unwrap_or(u32::MAX),
+        trials,
+        digest: digest.to_owned(),
+        done: task.is_done(),
+    };
     link.write(link::START, &start)
         .map_err(|error| format!("{}: {error}", link.path(link::START).display()))?;
-    Ok(generation)
+    Ok(start)
 }
 
 fn complain(message: &str, wait: Duration, lasting: bool) {

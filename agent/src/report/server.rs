@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fractune_crds::conditions::COMPLETE;
 use fractune_crds::{TuneTask, TuneTaskSpec, TuneTaskStatus, managers};
 use kube::api::{GetParams, Patch, PatchParams};
 use kube::client::Body;
@@ -23,6 +24,18 @@ pub(super) struct Task {
     pub(super) spec: TuneTaskSpec,
     /// None where there is none, or none of this form.
     pub(super) status: Option<TuneTaskStatus>,
+}
+
+impl Task {
+    /// Whether an earlier pod has done all that the spec asks for: its winners were measured again at the end.
+    pub(super) fn is_done(&self) -> bool {
+        let conditions = self.status.iter().flat_map(|status| &status.conditions);
+        conditions.into_iter().any(|condition| {
+            condition.type_ == COMPLETE
+                && condition.status == "True"
+                && condition.observed_generation == Some(self.generation)
+        })
+    }
 }
 
 /// Why a request was not granted.

@@ -11,7 +11,8 @@ use kube::ResourceExt as _;
 use super::pod::{self, TUNE};
 use super::{Scale, Settings, metadata};
 use crate::fetch::Observed;
-use crate::status::batch::MAX_TRIALS;
+use crate::status::batch::{self as batch_status, AGENT_IMAGE, MAX_TRIALS};
+use crate::status::pods;
 use crate::validate::Checked;
 
 /// Pods of one task that may fail, unless the job says otherwise.
@@ -26,8 +27,10 @@ pub(super) fn new(observed: &Observed, checked: &Checked, settings: &Settings) -
     let spec = &observed.job.spec;
     let tasks = i32::try_from(checked.tasks.len()).unwrap_or(i32::MAX);
     let mut metadata = metadata(observed, observed.base());
-    metadata.annotations =
-        Some(BTreeMap::from([(MAX_TRIALS.to_owned(), spec.search.max_trials.to_string())]));
+    metadata.annotations = Some(BTreeMap::from([
+        (MAX_TRIALS.to_owned(), spec.search.max_trials.to_string()),
+        (AGENT_IMAGE.to_owned(), image(settings)),
+    ]));
     metadata.labels.get_or_insert_default().extend(observed.queue_labels());
     let spec = JobSpec {
         completion_mode: Some("Indexed".to_owned()),
@@ -61,6 +64,21 @@ pub(super) fn scale(observed: &Observed, batch: &Job, tasks: usize) -> Option<Sc
     };
     let scale = Scale { name: batch.name_any(), parallelism, suspend };
     (scale.parallelism.is_some() || scale.suspend.is_some()).then_some(scale)
+}
+
+/// Whether pods are to be made of another image than the batch Job's, whose template may not change, and none of it runs:
+/// nothing is lost then. A wrong image, of which no pod ever starts, is mended so.
+pub(super) fn must_be_remade(observed: &Observed, batch: &Job, settings: &Settings) -> bool {
+    // Another Job would lose its place in the queue.
+    let queues = batch_status::is_suspended(batch) && observed.is_queued();
+    let current = batch.annotations().get(AGENT_IMAGE) == Some(&image(settings));
+    !current && !queues && !observed.pods.iter().any(|pod| pods::runs(pod))
+}
+
+/// The agent's image, and when nodes pull it, in one word.
+fn image(settings: &Settings) -> String {
+    let policy = settings.image_pull_policy.as_ref().map(|policy| format!(" ({policy})"));
+    format!("{}{}", settings.image, policy.unwrap_or_default())
 }
 
 fn parallelism(observed: &Observed, tasks: usize) -> i32 {

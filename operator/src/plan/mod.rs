@@ -71,6 +71,9 @@ pub struct Plan {
 /// Plans a job that can be tuned.
 #[must_use]
 pub fn plan(observed: &Observed, checked: &Checked, settings: &Settings) -> Plan {
+    if tasks::complete(observed) == checked.tasks.len() {
+        return Plan::default();
+    }
     let mut apply = Vec::new();
     if observed.own_batch().is_none() {
         apply.extend(identity::objects(observed, settings));
@@ -86,9 +89,12 @@ pub fn plan(observed: &Observed, checked: &Checked, settings: &Settings) -> Plan
         None if held => {}
         None => apply.push(Object::Batch(Box::new(batch::new(observed, checked, settings)))),
         Some(batch) if batch_status::is_finished(batch) => {
-            return Plan { apply, delete_batch: goes_on(observed, batch, checked), ..Plan::default() };
+            return Plan { apply, delete_batch: goes_on(observed, batch), ..Plan::default() };
         }
         Some(_) if held => return Plan { apply, delete_batch: true, ..Plan::default() },
+        Some(batch) if batch::must_be_remade(observed, batch, settings) => {
+            return Plan { apply, delete_batch: true, ..Plan::default() };
+        }
         Some(batch) => apply.extend(batch::scale(observed, batch, checked.tasks.len()).map(Object::Scale)),
     }
     Plan { apply, ..Plan::default() }
@@ -131,15 +137,13 @@ pub fn time_to_live(observed: &Observed) -> Option<SignedDuration> {
     Some(SignedDuration::from_secs(ttl) - observed.now.duration_since(end.0))
 }
 
-/// Whether a finished batch Job must make way for one that goes on: `maxTrials` was raised since it was made, or its pods
-/// are done and a task is not, as when it was deleted.
-fn goes_on(observed: &Observed, batch: &Job, checked: &Checked) -> bool {
+/// Whether a finished batch Job must make way for one that goes on, where a task is not done: `maxTrials` was raised since
+/// it was made, or its pods are done, as when the task was deleted.
+fn goes_on(observed: &Observed, batch: &Job) -> bool {
     /// Reports may reach the cache later than the end of the pods.
     const PATIENCE: SignedDuration = SignedDuration::from_secs(15);
     let age = batch_status::completed(batch).map(|end| observed.now.duration_since(end));
-    let left_over = age.is_some_and(|age| age > PATIENCE);
-    let again = left_over || !batch_status::is_current(batch, observed);
-    again && tasks::complete(observed) < checked.tasks.len()
+    age.is_some_and(|age| age > PATIENCE) || !batch_status::is_current(batch, observed)
 }
 
 /// The job and its sources, for the pods. It never changes: neither does what the digest covers.

@@ -122,6 +122,55 @@ fn suspending_and_parallelism_reach_a_live_job_and_nothing_else_does() {
     assert_eq!(plan_of(&observed).apply, scale(Some(2), None), "no more pods than tasks");
 }
 
+/// A pod of the job in a phase, with a container that waits for a reason.
+fn pod(phase: &str, waits_for: &str) -> std::sync::Arc<k8s_openapi::api::core::v1::Pod> {
+    let waiting = json!({"waiting": {"reason": waits_for, "message": "no such image"}});
+    let container = json!({"name": "tune", "image": "agent:1", "imageID": "", "ready": false, "restartCount": 0,
+        "state": waiting});
+    let pod = json!({"metadata": {"name": "demo-0-x"}, "status": {"phase": phase, "containerStatuses": [container]}});
+    std::sync::Arc::new(serde_json::from_value(pod).unwrap())
+}
+
+#[test]
+fn a_job_whose_pods_do_not_run_is_made_anew_with_the_image_that_the_operator_is_told_of_now() {
+    let mut observed = planned(job(|_| ()));
+    observed.pods = vec![pod("Pending", "ErrImageNeverPull")];
+    let plan_with = |observed: &Observed, change: fn(&mut Settings)| {
+        let mut settings = settings();
+        change(&mut settings);
+        plan(observed, &checked(observed), &settings)
+    };
+    let mended: fn(&mut Settings) = |settings| settings.image = "agent:2".into();
+    assert_eq!(plan_of(&observed), Plan::default(), "as long as the image is the same");
+    let plan = plan_with(&observed, mended);
+    assert!(plan.delete_batch && plan.apply.is_empty(), "{plan:?}");
+    assert!(plan_with(&observed, |settings| settings.image_pull_policy = Some("Always".into())).delete_batch);
+    // Webhooks may write another registry into the template: that is no reason to make it again and again.
+    batch(&mut observed, |batch| {
+        batch["spec"]["template"]["spec"]["containers"][0]["image"] = json!("mirror/agent:1");
+    });
+    assert_eq!(plan_of(&observed), Plan::default());
+    // What runs goes on with the image that it has.
+    observed.pods.push(pod("Running", ""));
+    assert_eq!(plan_with(&observed, mended), Plan::default());
+    observed.pods.clear();
+    observed.batch = None;
+    let made = plan_with(&observed, mended).apply.pop();
+    let Some(Object::Batch(made)) = made else { panic!("{made:?}") };
+    assert_eq!(made.spec.unwrap().template.spec.unwrap().containers[0].image.as_deref(), Some("agent:2"));
+}
+
+#[test]
+fn a_job_that_waits_in_a_queue_keeps_its_place_when_the_image_changes() {
+    let mut observed = planned(job(|job| {
+        job["metadata"]["labels"] = json!({"kueue.x-k8s.io/queue-name": "gpus"});
+    }));
+    let other = Settings { image: "agent:2".into(), ..settings() };
+    assert_eq!(plan(&observed, &checked(&observed), &other), Plan::default());
+    batch(&mut observed, |batch| batch["spec"]["suspend"] = json!(false));
+    assert!(plan(&observed, &checked(&observed), &other).delete_batch, "once it is admitted");
+}
+
 #[test]
 fn only_a_queue_lets_a_queued_job_run() {
     let queued = |suspend: bool| {

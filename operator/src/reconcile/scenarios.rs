@@ -8,7 +8,7 @@ use kube::runtime::watcher;
 use serde_json::json;
 
 use super::*;
-use crate::fixture::{job, planned, settings};
+use crate::fixture::{done, job, planned, report, settings};
 use crate::leadership::Leadership;
 use crate::script::{Answer, Asked, Script, list, refusal};
 
@@ -330,6 +330,33 @@ async fn what_an_earlier_job_of_the_same_name_left_is_deleted_and_awaited() {
     assert_eq!(script.writes(), ["DELETE jobs/demo"]);
     pass_over(&stage).await.unwrap();
     assert_eq!(script.writes()[1..], ALL);
+}
+
+#[tokio::test]
+async fn a_job_whose_last_task_is_done_completes_though_its_source_is_gone() {
+    let script = Script::new(|_, _| None);
+    let mut stage = stage(&script, true);
+    let mut observed = planned(job(|_| ()));
+    let mut known = job(|job| {
+        job["spec"]["kernels"][0]["source"] =
+            json!({"configMapKeyRef": {"name": "kernels", "key": "scale.c"}});
+    });
+    known.status = Some(TuneJobStatus {
+        digest: Some(observed.tasks[&0].spec.digest.clone()),
+        state: Some(State::Running),
+        ..TuneJobStatus::default()
+    });
+    for index in 0..2 {
+        report(&mut observed, index, done(1, [(50, 10, 20), (100, 5, 20)]));
+        let task = (*observed.tasks[&index]).clone();
+        stage.tasks.apply_watcher_event(&watcher::Event::Apply(DeserializeGuard(Ok(task))));
+    }
+    reconcile(Arc::new(DeserializeGuard(Ok(known))), stage.context.clone()).await.unwrap();
+    assert_eq!(script.writes(), ["PATCH configmaps/demo-tuned", ALL[6]]);
+    let asked = script.asked();
+    assert!(asked.iter().any(|asked| asked.short() == "GET configmaps/kernels"));
+    let status = asked.iter().find(|asked| asked.uri.contains("/status")).unwrap();
+    assert_eq!(status.body["status"]["state"], "Complete");
 }
 
 #[tokio::test]

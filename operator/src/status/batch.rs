@@ -10,6 +10,9 @@ use crate::fetch::Observed;
 
 /// Annotation of a batch Job: the `maxTrials` that it was made for.
 pub const MAX_TRIALS: &str = "fractune.dev/max-trials";
+/// Annotation of a batch Job: the agent's image that it was made with, and when nodes pull it. What the template says may
+/// be another's: webhooks rewrite images.
+pub const AGENT_IMAGE: &str = "fractune.dev/agent-image";
 
 fn condition<'a>(batch: &'a Job, kind: &str) -> Option<&'a JobCondition> {
     let conditions = batch.status.as_ref()?.conditions.as_ref()?;

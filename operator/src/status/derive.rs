@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::conditions::Conditions;
 use super::{batch, pods, results, tasks};
 use crate::fetch::{Observed, task_count};
-
+use crate::offers::GOOD_FOR;
 use crate::validate::{Checked, Stalled};
 
 /// Failed tasks that a condition tells of; the rest is counted.
@@ -241,17 +241,15 @@ fn running(observed: &Observed, done: usize, total: usize) -> Standing {
     let offers = observed.offers.as_deref().unwrap_or_default();
     let message = format!("no node can take the pods: {}; {offers}", waiting.why.trim_end_matches('.'));
     // Some pods wait for others of the same job to end: that is no reason to complain.
-    let others_run = observed
-        .pods
-        .iter()
-        .any(|pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running"));
+    let others_run = observed.pods.iter().any(|pod| pods::runs(pod));
     if others_run {
         running
     } else if left <= SignedDuration::ZERO {
-        Standing::new(State::Stalled, reason::UNSCHEDULABLE, message)
+        let standing = Standing::new(State::Stalled, reason::UNSCHEDULABLE, message);
+        Standing { look_again: Some(GOOD_FOR), ..standing }
     } else {
         let standing = Standing::new(State::Pending, reason::STARTING, message);
-        Standing { look_again: Some(unsigned(left)), ..standing }
+        Standing { look_again: Some(unsigned(left).min(GOOD_FOR)), ..standing }
     }
 }
 

@@ -36,6 +36,13 @@ pub fn is_held(pod: &Pod) -> bool {
     held && pod.metadata.deletion_timestamp.is_some() && matches!(phase, Some("Failed" | "Succeeded"))
 }
 
+/// Whether a pod's tuning container runs, or ran on a node that is away.
+#[must_use]
+pub fn runs(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Running" | "Unknown"))
+}
+
 /// Why a container of a pod cannot start or stay, if it is for an image, a configuration, or a program that ends.
 #[must_use]
 pub fn cannot_start(pod: &Pod) -> Option<String> {
@@ -50,7 +57,8 @@ pub fn cannot_start(pod: &Pod) -> Option<String> {
         // Only the reporter is started again in the same pod.
         "CrashLoopBackOff",
     ];
-    let status = pod.status.as_ref()?;
+    // One that goes is replaced by another, which may.
+    let status = pod.status.as_ref().filter(|_| pod.metadata.deletion_timestamp.is_none())?;
     let all = status.init_container_statuses.iter().chain(&status.container_statuses).flatten();
     all.into_iter().find_map(|container| {
         let waiting = container.state.as_ref()?.waiting.as_ref()?;

@@ -135,12 +135,37 @@ fn pods_that_fit_nowhere_stall_the_job_after_its_patience() {
     observed.pods = vec![pod(10).into()];
     let waiting = derive(&observed, Ok(&checked(&observed)));
     assert_eq!(waiting.status.state, Some(State::Pending));
-    assert_eq!(waiting.look_again, Some(std::time::Duration::from_secs(50)));
+    // What nodes offer may change, and nobody tells of it.
+    assert_eq!(waiting.look_again, Some(crate::offers::GOOD_FOR));
+    observed.pods = vec![pod(55).into()];
+    let waiting = derive(&observed, Ok(&checked(&observed)));
+    assert_eq!(waiting.look_again, Some(std::time::Duration::from_secs(5)));
     observed.pods = vec![pod(61).into()];
-    let status = derived(&observed);
+    let stalled = derive(&observed, Ok(&checked(&observed)));
+    assert_eq!(stalled.look_again, Some(crate::offers::GOOD_FOR));
+    let status = stalled.status;
     let stalled = holds(&status, "Stalled").unwrap();
     assert_eq!(stalled.reason, reason::UNSCHEDULABLE);
     assert!(stalled.message.contains("mps-50") && stalled.message.contains("node-1"), "{}", stalled.message);
+}
+
+#[test]
+fn a_pod_that_goes_is_not_blamed_for_what_its_successor_may_not_have() {
+    let pod = |deleted: bool| {
+        let waiting = json!({"waiting": {"reason": "ErrImagePull", "message": "no such image"}});
+        let container = json!({"name": "tune", "image": "a", "imageID": "", "ready": false, "restartCount": 0,
+            "state": waiting});
+        let mut pod = json!({"metadata": {"name": "demo-0-x"}, "status": {"containerStatuses": [container]}});
+        if deleted {
+            pod["metadata"]["deletionTimestamp"] = json!("2027-01-15T08:00:00Z");
+        }
+        serde_json::from_value::<k8s_openapi::api::core::v1::Pod>(pod).unwrap()
+    };
+    let mut observed = planned(job(|_| ()));
+    observed.pods = vec![pod(false).into()];
+    assert_eq!(holds(&derived(&observed), "Stalled").unwrap().reason, reason::PODS_REFUSED);
+    observed.pods = vec![pod(true).into()];
+    assert_eq!(derived(&observed).state, Some(State::Pending));
 }
 
 #[test]

@@ -34,6 +34,9 @@ REFUSED = (
     ("networkPolicies.apiServer.cidrs={10.0.0.1}", "cidrs"),
     ("policies.enabled=no-thanks", "boolean"),
     ("watchNamespace=Team", "watchNamespace"),
+    ("operator.logLevel=verbose", "logLevel"),
+    (r"operator.logLevel=info\,fractune_operator", "logLevel"),
+    ("node.logLevel=verbose", "logLevel"),
     ("unknown=1", "unknown"),
 )
 # Who may do what: user of ClusterRole, verb, resource, subresource, allowed.
@@ -139,7 +142,10 @@ def a_second_release_is_refused_with_the_way_out():
     assert f"belong to release {RELEASE} in namespace {SYSTEM}" in said and "crds.install=false" in said, said
     said = attempt("--set", "crds.install=false", fails=True)
     assert "every namespace" in said and "watchNamespace" in said, said
+    said = attempt("--set", "crds.install=false,watchNamespace=nonexist", fails=True)
+    assert "watchNamespace=nonexist: there is no such namespace" in said and "kubectl create namespace" in said, said
     assert not items("deployments", "second"), "something was installed"
+    assert not items("secrets", "second", "-l", "owner=helm"), "a failed revision is left"
     # With a namespace each, they live beside each other.
     helm("upgrade", RELEASE, CHART, "-n", SYSTEM, "--reuse-values", "--set", f"watchNamespace={TUNING}", "--wait", "--timeout", "90s")
     try:

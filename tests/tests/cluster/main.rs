@@ -57,6 +57,7 @@ fn cases() -> Vec<Case> {
         faults::a_restarted_etcd_disturbs_nothing,
         faults::an_api_server_that_is_away_for_ten_seconds_disturbs_nothing,
         operators::an_operator_killed_again_and_again_changes_nothing,
+        operators::a_job_of_a_wrong_image_goes_on_when_the_image_is_mended,
         operators::of_two_operators_one_writes_and_the_other_takes_over,
         lifecycle::suspending_stops_pods_in_time_and_keeps_the_trials,
         lifecycle::a_finished_job_goes_on_when_more_trials_are_asked_for,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use fractune_crds::State;
+use fractune_crds::conditions::reason;
 use fractune_tests::{AGENT_IMAGE, Fixture, Installation, LEASE, SYSTEM, Scope, until};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
@@ -14,7 +15,7 @@ use kube::api::DeleteParams;
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
-use crate::running::{End, with_problems};
+use crate::running::{End, JOB, with_problems};
 
 /// How long it may take until another operator leads.
 const FAILOVER: Duration = Duration::from_secs(20);
@@ -69,9 +70,14 @@ impl Outside {
     }
 
     fn start(&mut self) -> Result<()> {
+        self.start_with(AGENT_IMAGE)
+    }
+
+    /// Starts it with an image for the pods.
+    fn start_with(&mut self, image: &str) -> Result<()> {
         let log = File::options().create(true).append(true).open(self.folder.path().join("log"))?;
         let mut command = Command::new(&self.program);
-        command.args(["--agent-image", AGENT_IMAGE, "--agent-image-pull-policy", "Never"]);
+        command.args(["--agent-image", image, "--agent-image-pull-policy", "Never"]);
         command.args(["--lease-name", LEASE, "--lease-namespace", SYSTEM, "--identity", "outside"]);
         command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
         command.env("KUBECONFIG", self.folder.path().join("kubeconfig"));
@@ -177,6 +183,22 @@ async fn a_round(
         let tasks = scope.list::<fractune_crds::TuneTask>().await?.len();
         let maps = scope.data(&format!("{name}-tuned")).await.is_ok();
         Ok((tasks + scope.batches().await?.len() == 0 && !maps).then_some(()))
+    })
+    .await
+}
+
+pub(crate) async fn a_job_of_a_wrong_image_goes_on_when_the_image_is_mended(scope: &Scope<'_>) -> Result<()> {
+    without_operators(scope, async || {
+        let mut outside = Outside::new(scope)?;
+        outside.start_with("localhost/fractune/agent:none")?;
+        scope.apply(&Fixture::new("saxpy", JOB)?.trials(3))?;
+        let told = scope.stalled(JOB, reason::PODS_REFUSED, 60).await?;
+        ensure!(told.contains("localhost/fractune/agent:none"), "{told}");
+        outside.kill()?;
+        outside.start()?;
+        scope.state(JOB, State::Complete, 120).await?;
+        ensure!(scope.batches().await?.len() == 1);
+        Ok(())
     })
     .await
 }

@@ -11,6 +11,8 @@ use super::*;
 use crate::link::End;
 use crate::tune::folder::{RESULTS, TRIALS};
 
+mod done;
+
 const URL: &str = "/apis/fractune.dev/v1alpha1/namespaces/ns/tunetasks/job-0";
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -386,7 +388,8 @@ async fn a_reporter_that_was_started_again_changes_nothing_of_what_it_told() {
     play(newer, async |pod| {
         // The reporter has not looked yet.
         std::fs::create_dir(pod.dir.path().join("link")).unwrap();
-        let told = Start { version: 1, generation: 3, max_trials: 9, trials: 5, digest: "d-1".into() };
+        let told =
+            Start { version: 1, generation: 3, max_trials: 9, trials: 5, digest: "d-1".into(), done: false };
         pod.link.write(link::START, &told).unwrap();
         let first = pod.granted().await;
         assert_eq!(pod.link.read::<Start>(link::START).unwrap().unwrap(), told);
@@ -410,7 +413,8 @@ fn the_probe_succeeds_once_there_is_something_to_tune() {
         out: dir.path().into(),
     };
     assert_ne!(super::super::main(&arguments), exit::DONE);
-    let start = Start { version: 1, generation: 1, max_trials: 1, trials: 0, digest: String::new() };
+    let start =
+        Start { version: 1, generation: 1, max_trials: 1, trials: 0, digest: String::new(), done: false };
     Link::new(dir.path().into()).write(link::START, &start).unwrap();
     assert_eq!(super::super::main(&arguments), exit::DONE);
 }

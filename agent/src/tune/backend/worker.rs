@@ -86,8 +86,13 @@ fn reference_failed(task: &Task, failure: &Failure) -> RunError {
     RunError::Spec(format!("{}: the reference: {failure}{way_out}", task.name()))
 }
 
+/// The reference is a function of the same source as the kernel, so what is wrong may be in either.
 pub(super) fn reference_does_not_compile(task: &Task, entry: &str, message: &str) -> RunError {
-    RunError::Spec(format!("{}: the reference {entry} does not compile:\n{message}", task.name()))
+    RunError::Spec(format!(
+        "{}: the source does not compile with the default configuration ({}), so its reference {entry} does not compile:\n{message}",
+        task.name(),
+        task.space.configuration(task.default)
+    ))
 }
 
 /// A task's arguments.
