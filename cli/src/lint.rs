@@ -110,7 +110,7 @@ fn wrong_ones<'a>(
     let invalid: Vec<Vec<String>> = fleet.jobs.iter().filter_map(wrong).collect();
     let wrong = invalid.len();
     problems.extend(invalid.into_iter().flatten());
-    (!problems.is_empty()).then(|| CliError::InvalidJobs {
+    (!problems.is_empty()).then_some(CliError::InvalidJobs {
         wrong,
         jobs: fleet.jobs.len(),
         unreadable: fleet.unreadable.len(),
@@ -133,12 +133,12 @@ spec:
   kernels:
     - name: k
       language: C
-      source: {{inline: "void f(float *c, int n) {{}} void g(float *c, int n) {{}}"}}
+      source: {{inline: "void f(float *c, int len) {{}} void g(float *c, int len) {{}}"}}
       entrypoint: f
-      problems: [{{name: p, sizes: {{n: 64}}}}]
+      problems: [{{name: p, sizes: {{len: 64}}}}]
       arguments:
-        - buffer: {{name: c, type: f32, length: "n", output: true}}
-        - scalar: {{name: n, type: i32, value: "n"}}
+        - buffer: {{name: c, type: f32, length: "len", output: true}}
+        - scalar: {{name: len, type: i32, value: "len"}}
       parameters: [{{name: x, values: [1, 2]}}]
       verify: {{entrypoint: g}}
 "#
