@@ -46,6 +46,9 @@ pub(crate) fn causes(job: &JobResult, task: &TaskResult) -> Vec<String> {
 
 fn knee(job: &JobResult, task: &TaskResult) -> Option<String> {
     let percent = job.measure.knee_percent;
+    if let Some(why) = task.disturbance(f64::from(percent)) {
+        return Some(format!("{why}; recheck"));
+    }
     let knee = task.knee(f64::from(percent))?;
     let largest = task.shares.iter().map(|share| share.share).max()?;
     Some(if knee.share == largest {
@@ -106,6 +109,9 @@ mod tests {
         rest.last_mut().unwrap().share = 100;
         let told = sentences(&job, &task);
         assert!(told[0].contains("is enough: 4.0 % longer than at 100 %"), "{told:?}");
+        task.shares.last_mut().unwrap().best.time_ns = 2000;
+        let told = sentences(&job, &task);
+        assert!(told[0].ends_with(" % was faster than 100 %: the times were disturbed; recheck"), "{told:?}");
         job.measure.knee_percent = 1;
         task.shares.truncate(1);
         assert!(sentences(&job, &task).is_empty(), "one share says nothing");

@@ -35,10 +35,11 @@ pub struct Args {
 pub enum Command {
     /// Tune a job on this machine, without a cluster.
     Run(Run),
-    /// Check a job without running anything: every problem at once.
+    /// Check jobs without running anything: every problem, misspelt fields and values first.
     Lint {
-        /// The job: a `TuneJob` as for `kubectl apply`; `-` for standard input.
-        file: PathBuf,
+        /// The jobs: files of `TuneJobs` and `ConfigMaps` as for `kubectl apply`; `-` for standard input.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
     },
     /// Write the report of a run, or of a job on a cluster, as one HTML page.
     Report {

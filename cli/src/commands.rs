@@ -1,6 +1,5 @@
 //! What each command does.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +11,6 @@ use fractune_agent::worker::WorkerCommand;
 use fractune_tuner::formats::{write_cachefile, write_t4};
 use fractune_tuner::kernel::Language;
 use fractune_tuner::results::JobResult;
-use fractune_tuner::space::count_in_words;
 
 use crate::args::{BackendName, Export, Format, Run, Target};
 use crate::error::CliError;
@@ -27,7 +25,7 @@ use crate::{export, export_trials, outcome, table};
 /// # Errors
 /// [`CliError`].
 pub fn run(args: &Run) -> Result<u8, CliError> {
-    let Job { manifest, plan, ignored, booleans: _ } = job::read(&args.file, &Overrides::from(args))?;
+    let Job { manifest, plan, ignored } = job::read(&args.file, &Overrides::from(args))?;
     let progress = Progress::new(args.quiet);
     for document in ignored {
         progress.show(tune::Event::Note(format!("{document} in the job's file is not used")));
@@ -76,40 +74,6 @@ pub fn run(args: &Run) -> Result<u8, CliError> {
     }
     let complete = result.is_complete();
     Ok(if complete { exit::DONE } else { exit::NO_RESULT })
-}
-
-/// Checks a job, and prints what it would tune.
-///
-/// # Errors
-/// [`CliError`], with every problem at once.
-pub fn lint(file: &Path) -> Result<u8, CliError> {
-    let Job { plan, ignored, booleans, manifest: _ } = job::read(file, &Overrides::default())?;
-    for task in &plan.tasks {
-        let space = &task.space;
-        let mut line = format!(
-            "{}: {} valid configurations of {}",
-            task.name(),
-            count_in_words(space.len() as u64),
-            space.raw()
-        );
-        if space.undefined() > 0 {
-            let _ =
-                write!(line, ", {} left out because a constraint has no value for them", space.undefined());
-        }
-        print(&format!("{line}; default {}\n", space.configuration(task.default)))?;
-    }
-    if is_cuda(&plan) && plan.tasks.iter().any(|task| task.kernel.language != Language::Cuda) {
-        print("note: kernels in C and in CUDA; a local run needs a job for each language\n")?;
-    }
-    for document in ignored {
-        print(&format!("note: {document} is not used\n"))?;
-    }
-    for name in booleans {
-        print(&format!(
-            "note: kubectl reads the name {name} as a boolean; write it in quotes: \"{name}\"\n"
-        ))?;
-    }
-    Ok(exit::DONE)
 }
 
 /// Writes a report, of a run's folder or of a job on a cluster.
@@ -302,7 +266,7 @@ fn worker_command() -> Result<WorkerCommand, RunError> {
 }
 
 /// Whether any kernel of the plan is in CUDA.
-fn is_cuda(plan: &Plan) -> bool {
+pub(crate) fn is_cuda(plan: &Plan) -> bool {
     plan.tasks.iter().any(|task| task.kernel.language == Language::Cuda)
 }
 

@@ -9,15 +9,27 @@ use fractune_tuner::Violation;
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
     /// The job is wrong in one or more places.
-    #[error("{file} is not valid:\n{}", list(violations))]
+    #[error("{file} is not valid:\n{}", indented(violations))]
     Invalid {
         /// The file, as named on the command line.
         file: String,
         /// Everything that is wrong.
         violations: Vec<Violation>,
     },
+    /// Of several jobs or files, some are wrong.
+    #[error("{}:\n{}", counted(*wrong, *jobs, *unreadable), indented(problems))]
+    InvalidJobs {
+        /// Jobs that are wrong.
+        wrong: usize,
+        /// Jobs that were read.
+        jobs: usize,
+        /// Files that cannot be read.
+        unreadable: usize,
+        /// Everything that is wrong, each with its file or job.
+        problems: Vec<String>,
+    },
     /// A tuning file has what cannot be translated.
-    #[error("{file} cannot be imported:\n{}", list(violations))]
+    #[error("{file} cannot be imported:\n{}", indented(violations))]
     Import {
         /// The file, as named on the command line.
         file: String,
@@ -101,6 +113,7 @@ impl CliError {
             #[cfg(feature = "cluster")]
             CliError::Cluster(error) | CliError::NeitherFolderNorJob { error, .. } => error.exit_code(),
             CliError::Invalid { .. }
+            | CliError::InvalidJobs { .. }
             | CliError::Import { .. }
             | CliError::Unreadable { .. }
             | CliError::Folder { .. }
@@ -112,12 +125,23 @@ impl CliError {
     }
 }
 
-/// One line per violation, and how many more there are.
-fn list(violations: &[Violation]) -> String {
+/// One line for each, and how many more there are.
+fn indented(problems: &[impl std::fmt::Display]) -> String {
     const SHOWN: usize = 100;
-    let mut lines: Vec<_> = violations.iter().take(SHOWN).map(|violation| format!("  {violation}")).collect();
-    if violations.len() > SHOWN {
-        lines.push(format!("  and {} more", violations.len() - SHOWN));
+    let mut lines: Vec<_> = problems.iter().take(SHOWN).map(|problem| format!("  {problem}")).collect();
+    if problems.len() > SHOWN {
+        lines.push(format!("  and {} more", problems.len() - SHOWN));
     }
     lines.join("\n")
+}
+
+/// `2 of 5 jobs are not valid, and 1 file cannot be read`.
+fn counted(wrong: usize, jobs: usize, unreadable: usize) -> String {
+    let invalid = format!("{wrong} of {jobs} jobs {} not valid", if wrong == 1 { "is" } else { "are" });
+    let files = format!("{unreadable} file{} cannot be read", if unreadable == 1 { "" } else { "s" });
+    match (wrong, unreadable) {
+        (0, _) => files,
+        (_, 0) => invalid,
+        _ => format!("{invalid}, and {files}"),
+    }
 }

@@ -20,8 +20,6 @@ pub struct Job {
     pub plan: Plan,
     /// Documents of the file that are not used, by kind and name.
     pub ignored: Vec<String>,
-    /// Names that kubectl would read as booleans.
-    pub booleans: Vec<String>,
 }
 
 /// What is changed of a job before it is checked.
@@ -78,12 +76,17 @@ impl<'a> From<&'a Run> for Overrides<'a> {
 /// # Errors
 /// [`CliError`], with every problem of the job at once.
 pub fn read(path: &Path, overrides: &Overrides<'_>) -> Result<Job, CliError> {
-    let file = if path == Path::new("-") { "standard input".into() } else { path.display().to_string() };
+    let file = name(path);
     let bytes = read_bytes(path).map_err(|source| CliError::Io { path: file.clone(), source })?;
     parse(bytes, &file, overrides)
 }
 
-fn read_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
+/// How a file is called in messages.
+pub(crate) fn name(path: &Path) -> String {
+    if path == Path::new("-") { "standard input".into() } else { path.display().to_string() }
+}
+
+pub(crate) fn read_bytes(path: &Path) -> std::io::Result<Vec<u8>> {
     // One byte more than a job may have, so that the loader can say that there are too many.
     let limit = fractune_crds::MAX_BYTES as u64 + 1;
     let mut bytes = Vec::new();
@@ -103,7 +106,5 @@ fn parse(bytes: Vec<u8>, file: &str, overrides: &Overrides<'_>) -> Result<Job, C
         LoadError::Violations(violations) => CliError::Invalid { file: file.into(), violations },
         other => CliError::Unreadable { file: file.into(), message: other.to_string() },
     })?;
-    let text = String::from_utf8_lossy(&bytes);
-    let booleans = fractune_crds::booleans_to_kubectl(&text, &job).into_iter().collect();
-    Ok(Job { plan: Plan::new(job, tasks), ignored, booleans, manifest: bytes })
+    Ok(Job { plan: Plan::new(job, tasks), ignored, manifest: bytes })
 }

@@ -12,6 +12,7 @@ mod found;
 pub mod import;
 mod import_source;
 pub mod job;
+pub mod lint;
 pub mod outcome;
 pub mod progress;
 pub mod report;

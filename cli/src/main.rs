@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         Command::Compile => return fractune_agent::compile::serve(),
         Command::MpsGuard => return fractune_agent::mps::guard(),
         Command::Run(run) => commands::run(&run),
-        Command::Lint { file } => commands::lint(&file),
+        Command::Lint { files } => kubectl_fractune::lint::lint(&files),
         Command::Report { target, output } => commands::report(&target, output.as_deref()),
         Command::Import(import) => kubectl_fractune::import::import(&import),
         Command::Export(export) => commands::export(&export),

@@ -6,12 +6,9 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 use fractune_agent::tune::recheck::Recheck;
 use fractune_tuner::condition::Condition;
-use fractune_tuner::results::{JobResult, ShareResult, TaskResult, Timed};
+use fractune_tuner::results::{DISTURBED_PERCENT, JobResult, ShareResult, TaskResult, Timed};
 
 use crate::across;
-
-/// A quiet time that is known no better than this, in percent, was not taken on a quiet device.
-const DISTURBED_PERCENT: f64 = 5.0;
 
 /// Characters shown of a failure's message; the report has all of it.
 const FAILURE_CHARS: usize = 160;

@@ -248,6 +248,11 @@ pub struct TunedResult {
     /// Its median time in nanoseconds.
     #[schemars(range(min = 0))]
     pub time_ns: i64,
+    /// Half the width of the median's 95 % confidence interval in percent, such as `0.8`; over 5, something else used the
+    /// device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub noise_percent: Option<String>,
     /// Time of the default configuration over that of the winner, such as `1.52`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]

@@ -23,7 +23,7 @@ pub use job::{
     AcrossSharesOf, JobTotal, KernelCache, PodTemplate, State, TaskCounts, TuneJob, TuneJobSpec,
     TuneJobStatus, TunedResult,
 };
-pub use load::{LoadError, Manifest, load, parse};
+pub use load::{Checked, ConfigMaps, Fleet, LoadError, Manifest, load, load_all, parse};
 pub use task::{
     AcrossShares, BestAtShare, Gpu, Knee, OneForAll, OneForConditions, TrialCounts, TuneTask, TuneTaskSpec,
     TuneTaskStatus, UnitsAtShare,

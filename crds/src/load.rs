@@ -18,7 +18,7 @@ pub struct Manifest {
     /// The job.
     pub job: TuneJob,
     /// Data of the `ConfigMap`s in the same file, by name and key.
-    pub config_maps: BTreeMap<String, BTreeMap<String, String>>,
+    pub config_maps: ConfigMaps,
     /// Documents of other kinds, as `kind/name`: they mean nothing here.
     pub ignored: Vec<String>,
 }
@@ -27,7 +27,7 @@ impl Manifest {
     /// The text behind a reference, if its `ConfigMap` is in the same file.
     #[must_use]
     pub fn source(&self, reference: &ConfigMapKeyRef) -> Option<String> {
-        self.config_maps.get(&reference.name)?.get(&reference.key).cloned()
+        source(&self.config_maps, reference)
     }
 }
 
@@ -72,7 +72,7 @@ pub enum LoadError {
     #[error("the file has no TuneJob; it has {0}")]
     NoJob(String),
     /// More than one job.
-    #[error("the file has {0} TuneJobs; give each its own file")]
+    #[error("the file has {0} TuneJobs, and only lint takes several; give each its own file")]
     SeveralJobs(usize),
     /// Fields that are unknown, missing, of the wrong type, or make no sense.
     #[error("{}", lines(.0))]
@@ -110,26 +110,130 @@ pub fn load(bytes: &[u8], adjust: impl FnOnce(&mut TuneJob)) -> Result<(Manifest
     }
 }
 
+/// A job among those of several files.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// Which of the files it is in, from 0.
+    pub file: usize,
+    /// Its name, or as much of one as it has.
+    pub name: String,
+    /// The job and its tasks, or everything that is wrong with it.
+    pub outcome: Result<(TuneJob, Vec<Task>), Vec<Violation>>,
+}
+
+/// What several files hold.
+#[derive(Debug, Default)]
+pub struct Fleet {
+    /// The jobs, in the order of the files.
+    pub jobs: Vec<Checked>,
+    /// Documents of other kinds, as `kind/name`: they mean nothing here.
+    pub ignored: Vec<String>,
+    /// Files that cannot be read, by number from 0, and why. Where there is no job at all, every file is among them.
+    pub unreadable: Vec<(usize, LoadError)>,
+}
+
+/// Reads and validates every job of several files, of which each job may refer to every `ConfigMap`.
+#[must_use]
+pub fn load_all(files: &[&[u8]]) -> Fleet {
+    let mut fleet = Fleet::default();
+    let mut read = Vec::new();
+    for (file, bytes) in files.iter().enumerate() {
+        match text_of(bytes).and_then(|text| Ok((file, text, documents(text)?))) {
+            Ok(found) => read.push(found),
+            Err(error) => fleet.unreadable.push((file, error)),
+        }
+    }
+    let mut sorted = Vec::new();
+    for (file, text, documents) in &read {
+        match sort(documents) {
+            Ok(found) => sorted.push((*file, *text, found)),
+            Err(error) => fleet.unreadable.push((*file, error)),
+        }
+    }
+    if sorted.iter().all(|(.., found)| found.jobs.is_empty()) {
+        fleet.unreadable.extend(sorted.into_iter().map(|(file, _, found)| (file, found.no_job())));
+        return fleet;
+    }
+    let config_maps: ConfigMaps = sorted.iter().flat_map(|(.., found)| found.config_maps.clone()).collect();
+    for (file, text, found) in sorted {
+        for (number, document) in found.jobs {
+            let name =
+                document.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("a job without a name");
+            let outcome = job(text, number, document).and_then(|(job, mut violations)| {
+                let tasks = validate(&job, &|reference| source(&config_maps, reference));
+                match tasks {
+                    Ok(tasks) if violations.is_empty() => return Ok((job, tasks)),
+                    Ok(_) => {}
+                    Err(more) => violations.extend(more),
+                }
+                Err(violations)
+            });
+            fleet.jobs.push(Checked { file, name: name.to_owned(), outcome });
+        }
+        fleet.ignored.extend(found.ignored);
+    }
+    fleet
+}
+
 /// The manifest, and the unknown fields of its job.
 fn read(bytes: &[u8]) -> Result<(Manifest, Vec<Violation>), LoadError> {
     let text = text_of(bytes)?;
-    let documents = yaml::documents(text).map_err(|refusal| match refusal {
+    let documents = documents(text)?;
+    let found = sort(&documents)?;
+    let (number, document) = match found.jobs[..] {
+        [job] => job,
+        [] => return Err(found.no_job()),
+        _ => return Err(LoadError::SeveralJobs(found.jobs.len())),
+    };
+    let (job, unknown) = job(text, number, document).map_err(LoadError::Violations)?;
+    Ok((Manifest { job, config_maps: found.config_maps, ignored: found.ignored }, unknown))
+}
+
+fn documents(text: &str) -> Result<Vec<Value>, LoadError> {
+    yaml::documents(text).map_err(|refusal| match refusal {
         Refusal::Depth => LoadError::TooDeep,
         Refusal::Size => LoadError::TooManyValues,
         Refusal::Syntax(error) => LoadError::Syntax(error),
-    })?;
-    let mut jobs = Vec::new();
-    let mut config_maps = BTreeMap::new();
-    let mut ignored = Vec::new();
+    })
+}
+
+/// Data of `ConfigMap`s, by name and key.
+pub type ConfigMaps = BTreeMap<String, BTreeMap<String, String>>;
+
+fn source(config_maps: &ConfigMaps, reference: &ConfigMapKeyRef) -> Option<String> {
+    config_maps.get(&reference.name)?.get(&reference.key).cloned()
+}
+
+/// The documents of a file by what they mean here.
+struct Sorted<'a> {
+    /// Each with its number in the file.
+    jobs: Vec<(usize, &'a Value)>,
+    config_maps: ConfigMaps,
+    ignored: Vec<String>,
+}
+
+impl Sorted<'_> {
+    /// Why a file is refused in which there is no job.
+    fn no_job(mut self) -> LoadError {
+        if self.ignored.is_empty() && self.config_maps.is_empty() {
+            return LoadError::Empty;
+        }
+        self.ignored.extend(self.config_maps.keys().map(|name| format!("ConfigMap/{name}")));
+        LoadError::NoJob(self.ignored.join(", "))
+    }
+}
+
+fn sort(documents: &[Value]) -> Result<Sorted<'_>, LoadError> {
+    let mut sorted = Sorted { jobs: Vec::new(), config_maps: BTreeMap::new(), ignored: Vec::new() };
     for (number, document) in documents.iter().enumerate().filter(|(_, document)| !document.is_null()) {
         let field = |name: &str| document.get(name).and_then(Value::as_str);
         let (Some(kind), Some(version)) = (field("kind"), field("apiVersion")) else {
             return Err(LoadError::NoKind(number + 1));
         };
         match kind {
-            "TuneJob" => jobs.push((number, document)),
-            "ConfigMap" if version == "v1" => config_maps.extend(config_map(document)),
-            _ => ignored.push(match document.pointer("/metadata/name").and_then(Value::as_str) {
+            "TuneJob" => sorted.jobs.push((number, document)),
+            "ConfigMap" if version == "v1" => sorted.config_maps.extend(config_map(document)),
+            _ => sorted.ignored.push(match document.pointer("/metadata/name").and_then(Value::as_str) {
                 Some(name) => format!("{kind}/{name}"),
                 None => kind.to_owned(),
             }),
@@ -139,15 +243,11 @@ fn read(bytes: &[u8]) -> Result<(Manifest, Vec<Violation>), LoadError> {
             return Err(LoadError::ApiVersion { kind: kind.to_owned(), found: version.to_owned() });
         }
     }
-    let (number, document) = match jobs[..] {
-        [job] => job,
-        [] if ignored.is_empty() && config_maps.is_empty() => return Err(LoadError::Empty),
-        [] => {
-            ignored.extend(config_maps.keys().map(|name| format!("ConfigMap/{name}")));
-            return Err(LoadError::NoJob(ignored.join(", ")));
-        }
-        _ => return Err(LoadError::SeveralJobs(jobs.len())),
-    };
+    Ok(sorted)
+}
+
+/// The job that is a file's document of this number, and its unknown fields; or what kept it from being read.
+fn job(text: &str, number: usize, document: &Value) -> Result<(TuneJob, Vec<Violation>), Vec<Violation>> {
     let (job, unknown) = fields::read(document);
     // Each line is looked up by reading the file again.
     let mut lookups = LINES_LOOKED_UP;
@@ -163,12 +263,12 @@ fn read(bytes: &[u8]) -> Result<(Manifest, Vec<Violation>), LoadError> {
     };
     let mut unknown: Vec<Violation> = unknown.into_iter().map(&mut placed).collect();
     match job {
-        Ok(job) => Ok((Manifest { job, config_maps, ignored }, unknown)),
+        Ok(job) => Ok((job, unknown)),
         Err(misfit) => {
             let mut violation = placed(misfit);
             violation.message += "; what else is wrong can be told once this is read";
             unknown.push(violation);
-            Err(LoadError::Violations(unknown))
+            Err(unknown)
         }
     }
 }

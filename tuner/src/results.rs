@@ -12,7 +12,7 @@ use crate::kernel::Configuration;
 use crate::settings::{MeasureSettings, SearchSettings};
 use crate::trial::Outcome;
 
-pub use across::{Knee, OneForAll, OneForConditions};
+pub use across::{DISTURBED_PERCENT, Disturbance, Knee, OneForAll, OneForConditions, TimeAt, disturbance};
 pub use causes::{Cause, Footprint};
 
 /// Everything a job found. The contents of `results.json`.

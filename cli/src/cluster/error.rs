@@ -15,6 +15,10 @@ const CONFIG: u8 = 78;
 pub(crate) const INSTALL: &str =
     "helm upgrade --install fractune charts/fractune --namespace fractune --create-namespace";
 
+/// The way out for who lacks a right.
+pub(super) const ASK: &str =
+    "; ask an administrator for that right (the chart's roles for users aggregate to view and edit)";
+
 /// Why the cluster did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
@@ -90,10 +94,7 @@ impl ClusterError {
             401 => ClusterError::Forbidden(format!(
                 "{place} does not accept your credentials; log in again, or choose others with --context or --user"
             )),
-            403 => ClusterError::Forbidden(format!(
-                "not allowed: {said}; ask an administrator for that right (the chart's roles for users aggregate to \
-                 view and edit)"
-            )),
+            403 => ClusterError::Forbidden(format!("not allowed: {said}{ASK}")),
             // Without a name it is the kind that is unknown.
             404 if status.details.as_ref().is_none_or(|details| details.name.is_empty()) => {
                 ClusterError::NoDefinitions(place.to_owned())

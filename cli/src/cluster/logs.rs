@@ -14,7 +14,8 @@ use kube::{Api, ResourceExt as _};
 
 use super::args::Logs;
 use super::error::ClusterError;
-use super::results::{is_current, standing};
+use super::results::{STARTING, is_current, reason, standing, waiting};
+use super::text::one_line;
 use super::{Session, find};
 use crate::commands::{print, print_error};
 use crate::error::CliError;
@@ -143,6 +144,7 @@ async fn follow(session: &Session, args: &Logs) -> Result<u8, CliError> {
     // Since when the job is over, and how it stands.
     let mut over: Option<(Instant, String)> = None;
     let mut all_told = false;
+    let mut excuse = None;
     loop {
         tokio::select! {
             biased;
@@ -199,6 +201,11 @@ async fn follow(session: &Session, args: &Logs) -> Result<u8, CliError> {
                         Err(why) => print_error(&format!("note: no log of {name}: {why}")),
                     }
                 }
+                let why = not_started(&job).filter(|_| seen.is_empty());
+                if let Some(why) = why.filter(|why| excuse.as_ref() != Some(why)) {
+                    print_error(&format!("note: no container has started: {why}"));
+                    excuse = Some(why);
+                }
                 let state = job.status.as_ref().filter(|_| is_current(&job)).and_then(|status| status.state);
                 let since = over.map_or_else(Instant::now, |(since, _)| since);
                 over = matches!(state, Some(State::Complete | State::Failed)).then(|| (since, standing(&job)));
@@ -210,6 +217,16 @@ async fn follow(session: &Session, args: &Logs) -> Result<u8, CliError> {
         print_error(&standing);
     }
     Ok(exit::DONE)
+}
+
+/// Why nothing of a job has started, where it is more than a matter of seconds.
+fn not_started(job: &TuneJob) -> Option<String> {
+    let status = job.status.as_ref().filter(|_| is_current(job))?;
+    let said = match reason(status) {
+        Some(condition) => condition.message.as_str(),
+        None => waiting(status).filter(|said| *said != STARTING)?,
+    };
+    Some(one_line(said))
 }
 
 async fn look(session: &Session, args: &Logs) -> Result<(TuneJob, Vec<Pod>), ClusterError> {
@@ -243,6 +260,26 @@ mod tests {
         assert!(has_started(&pod(&json!({"running": {}})), TUNE));
         assert!(has_started(&pod(&json!({"terminated": {"exitCode": 0}})), TUNE));
         assert_eq!((index(&waiting), title(&waiting)), (Some(1), "demo-1-abcde on n, Pending".to_owned()));
+    }
+
+    #[test]
+    fn what_keeps_containers_from_starting_is_told() {
+        let of = |state: &str, kind: &str, message: &str| {
+            not_started(&job_with(
+                json!({"observedGeneration": 1, "state": state, "conditions": [{"type": kind,
+                "status": "True", "reason": "R", "message": message, "lastTransitionTime": "2026-11-22T10:00:00Z"}]}),
+            ))
+        };
+        assert_eq!(
+            of("Pending", "Reconciling", "no node can take the pods").as_deref(),
+            Some("no node can take the pods")
+        );
+        assert_eq!(of("Pending", "Reconciling", STARTING), None);
+        assert_eq!(of("Running", "Reconciling", "0 of 2 tasks are done"), None);
+        assert_eq!(
+            of("Suspended", "Suspended", "waits for its queue").as_deref(),
+            Some("waits for its queue")
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What speaks with a cluster: every command that takes the name of a `TuneJob`, and `doctor`.
 
+mod across;
 pub mod args;
 mod checkpoint;
 mod connect;

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use comfy_table::{Cell, CellAlignment};
 use fractune_agent::tune::exit;
-use fractune_crds::conditions::{FAILED, STALLED, SUSPENDED};
-use fractune_crds::{AcrossSharesOf, JobTotal, State, TuneJob, TuneJobStatus, TunedResult, names};
+use fractune_crds::conditions::{FAILED, RECONCILING, STALLED, SUSPENDED};
+use fractune_crds::{JobTotal, State, TuneJob, TuneJobStatus, TunedResult, names};
 use fractune_tuner::condition::Condition as Served;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
@@ -14,7 +14,7 @@ use kube::ResourceExt as _;
 use super::args::{Results, ResultsFormat};
 use super::error::ClusterError;
 use super::text::{count, one_line, wait, wrap};
-use super::{Session, find};
+use super::{Session, across, find};
 use crate::commands::{print, print_error, terminal_width};
 use crate::error::CliError;
 use crate::table::{duration, new_table, push_table, three_digits};
@@ -84,6 +84,16 @@ pub(crate) fn reason(status: &TuneJobStatus) -> Option<&Condition> {
     [FAILED, STALLED, SUSPENDED].into_iter().find_map(is_true)
 }
 
+/// What the operator says of a job whose pods nothing keeps from starting.
+pub(crate) const STARTING: &str = "pods are starting";
+
+/// What the operator says of a job of which nothing runs yet.
+pub(crate) fn waiting(status: &TuneJobStatus) -> Option<&str> {
+    let pending = status.state == Some(State::Pending);
+    let condition = status.conditions.iter().find(|c| c.type_ == RECONCILING && c.status == "True")?;
+    (pending && !condition.message.is_empty()).then_some(condition.message.as_str())
+}
+
 /// The state of a job in a word.
 pub(crate) fn state(job: &TuneJob) -> String {
     let state = job.status.as_ref().and_then(|status| status.state);
@@ -137,11 +147,14 @@ pub(crate) fn table(job: &TuneJob, width: Option<u16>) -> String {
     }
     text.push('\n');
     push_table(&mut text, winners(job, &status.results, width), width);
+    for line in across::disturbed(&status).iter().flat_map(|note| wrap(note, width.unwrap_or(WIDTH).into())) {
+        let _ = writeln!(text, "{line}");
+    }
     if !status.totals.is_empty() {
         text.push_str("\nTotals by weight\n");
         push_table(&mut text, totals(&status), width);
     }
-    let told = across(&status);
+    let told = across::sentences(job, &status);
     if !told.is_empty() {
         text.push_str("\nAcross shares\n");
     }
@@ -155,39 +168,11 @@ pub(crate) fn table(job: &TuneJob, width: Option<u16>) -> String {
     text
 }
 
-/// What the status says across shares, in sentences: what is enough, what serves all, and why winners differ.
-fn across(status: &TuneJobStatus) -> Vec<String> {
-    let mut told = Vec::new();
-    for AcrossSharesOf { kernel, problem, knee, one_for_all, one_for_conditions } in &status.across {
-        let of = format!("{kernel} / {problem}");
-        told.extend(knee.iter().map(|knee| {
-            format!("{of}: {} % is enough: {}x the time of the largest share", knee.share, knee.slowdown)
-        }));
-        told.extend(one_for_all.iter().map(|choice| {
-            format!(
-                "{of}: one for all shares: {} ({}x the best time at {} %, where it loses most)",
-                choice.configuration, choice.worst_slowdown, choice.worst_share
-            )
-        }));
-        told.extend(one_for_conditions.iter().map(|choice| {
-            let at = Served { share: choice.worst_share, neighbours: choice.worst_neighbours };
-            format!(
-                "{of}: one for all conditions: {} ({}x the best time at {at}, where it loses most; over all {}x)",
-                choice.configuration, choice.worst_slowdown, choice.mean_slowdown
-            )
-        }));
-        let here =
-            status.results.iter().filter(|result| (&result.kernel, &result.problem) == (kernel, problem));
-        told.extend(here.filter_map(|result| Some(format!("{of}: {}", result.cause.as_ref()?))));
-    }
-    told.iter().map(|sentence| one_line(sentence)).collect()
-}
-
 fn winners(job: &TuneJob, results: &[TunedResult], width: Option<u16>) -> comfy_table::Table {
     let full = job.spec.shares.iter().max().copied().unwrap_or(100);
     let several = job.spec.shares.len() > 1;
     let metrics: BTreeSet<&String> = results.iter().flat_map(|result| result.metrics.keys()).collect();
-    let of_full = format!("Over {full} %'s");
+    let of_full = format!("Over {full} %'s choice");
     let mut rows = vec![["Kernel", "Problem", "Share", "Best", "Speedup"].map(str::to_owned).to_vec()];
     if let Some(header) = rows.first_mut() {
         header.extend(several.then_some(of_full));
@@ -309,6 +294,7 @@ mod tests {
             "Totals",
             "12.5",
             "50 % is enough: 1.04x",
+            "100 %'s",
             "BLOCK=32 (1.08x the best time at 50 %",
             "SMs idle, this one's 64",
         ] {
@@ -316,6 +302,29 @@ mod tests {
         }
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
         assert!(!text.contains("so far"), "{text}");
+    }
+
+    #[test]
+    fn times_that_were_disturbed_are_told_under_the_table() {
+        let of = |noise: &str, small: i64| {
+            let mut status = status("Complete");
+            status["across"] = json!([]);
+            for (at, result) in status["results"].as_array_mut().unwrap().iter_mut().enumerate() {
+                result["noisePercent"] = json!(if at == 0 { noise } else { "0.8" });
+                result["timeNs"] = json!(if at == 0 { small } else { 3_970_000 });
+            }
+            table(&job_with(status), Some(100))
+        };
+        let text = of("11.31", 1_060_000);
+        let note = "note: noise of 11.3 % (matmul / small at 50 %): something else used the device";
+        assert!(text.contains(note), "{text}");
+        assert!(
+            text.contains("matmul / small: 50 % was faster than 100 %: the times were disturbed"),
+            "{text}"
+        );
+        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+        let text = of("0.9", 4_000_000);
+        assert!(!text.contains("noise of") && !text.contains("disturbed"), "{text}");
     }
 
     #[test]

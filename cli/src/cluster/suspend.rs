@@ -24,6 +24,10 @@ const POLL: Duration = Duration::from_millis(500);
 pub(crate) async fn switch(session: &Session, args: &Switch, suspend: bool) -> Result<u8, CliError> {
     let name = &args.job;
     let job = find::job(session, name).await?;
+    if let Some(state) = over(&job).filter(|_| suspend && !job.spec.suspend) {
+        print(&format!("tunejob/{name} is {state:?}; there is nothing to stop\n"))?;
+        return Ok(exit::DONE);
+    }
     let word = if suspend { "suspended" } else { "resumed" };
     if job.spec.suspend == suspend {
         let already = if suspend { "suspended already" } else { "not suspended" };
@@ -65,11 +69,16 @@ async fn wait(session: &Session, name: &str, suspend: bool, longest: Duration) -
     }
 }
 
+/// The state of a job that is at its end, as its spec stands.
+fn over(job: &TuneJob) -> Option<State> {
+    let state = job.status.as_ref().filter(|_| is_current(job))?.state?;
+    matches!(state, State::Complete | State::Failed).then_some(state)
+}
+
 /// How the job stands, once it has come to what was asked for, or to what it will not leave by itself.
 fn arrived(job: &TuneJob, suspend: bool) -> Option<String> {
     let status = job.status.as_ref().filter(|_| is_current(job))?;
     let state = status.state?;
-    let over = matches!(state, State::Complete | State::Failed);
     let there = if suspend {
         matches!(state, State::Suspended | State::Stalled) && status.tasks.active == 0
     } else {
@@ -80,7 +89,7 @@ fn arrived(job: &TuneJob, suspend: bool) -> Option<String> {
         matches!(state, State::Running | State::Stalled) || state == State::Suspended && queued
     };
     let why = reason(status).map_or(String::new(), |c| format!("; {}: {}", c.reason, c.message));
-    (there || over).then(|| format!("{}{why}", standing(job)))
+    (there || over(job).is_some()).then(|| format!("{}{why}", standing(job)))
 }
 
 #[cfg(test)]
@@ -125,6 +134,18 @@ mod tests {
         let script = server(false);
         assert_eq!(switch(&script.session(), &switched(&["resume", "demo"]), false).await.unwrap(), 0);
         assert!(script.writes().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_job_at_its_end_is_left_as_it_is() {
+        for (state, writes) in [("Complete", 0), ("Failed", 0), ("Running", 1)] {
+            let job = job_with(json!({"observedGeneration": 1, "state": state}));
+            let job = serde_json::to_value(job).unwrap();
+            let script =
+                Script::new(move |asked| (asked.method == "GET").then(|| Answer::Is(200, job.clone())));
+            let _ = switch(&script.session(), &switched(&["suspend", "demo"]), true).await;
+            assert_eq!(script.writes().len(), writes, "{state}");
+        }
     }
 
     #[test]

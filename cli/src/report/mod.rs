@@ -118,6 +118,9 @@ fn banners(job: &JobResult) -> Markup {
                 " were not checked, so a winner there may be wrong."
             }
         }
+        @for note in crate::table::disturbed(job) {
+            p.banner role="note" { strong { "Disturbed:" } " " (note) "." }
+        }
     }
 }
 
@@ -207,6 +210,16 @@ mod tests {
         let (mut job, logs) = sample::job();
         job.device.backend = "replay".to_owned();
         assert!(page_of(&job, &logs).contains("nothing was measured here"));
+    }
+
+    #[test]
+    fn a_time_that_was_disturbed_is_told_before_any_number() {
+        let (mut job, logs) = sample::job();
+        assert!(!page_of(&job, &logs).contains("Disturbed:"));
+        job.tasks[0].shares[0].best.noise_percent = Some(76.8);
+        let page = page_of(&job, &logs);
+        let at = page.find("noise of 76.8 %: something else used the device").unwrap();
+        assert!(page.find("Totals by weight").is_some_and(|totals| at < totals));
     }
 
     #[test]

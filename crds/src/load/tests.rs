@@ -180,6 +180,35 @@ fn a_source_may_come_from_a_config_map_in_the_same_file() {
     assert_eq!(manifest.ignored, ["Pod/p"]);
 }
 
+#[test]
+fn jobs_of_several_files_are_checked_each_with_the_config_maps_of_all() {
+    let from_map = JOB
+        .replace(
+            "source: {inline: \"void axpy(float *y, int n) {} void reference(float *y, int n) {}\"}",
+            "source: {configMapKeyRef: {name: code, key: axpy.c}}",
+        )
+        .replace("{name: axpy}\nspec", "{name: mapped}\nspec");
+    let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: code}\ndata: {axpy.c: \"axpy reference\"}\n";
+    let wrong =
+        JOB.replace("{name: axpy}\nspec", "{name: wrong}\nspec").replace("[50, 100]", "[0]\n  colour: 1");
+    let first = format!("{JOB}---{from_map}---{wrong}");
+    let fleet = load_all(&[first.as_bytes(), map.as_bytes(), b"# nothing\n"]);
+    let names: Vec<_> = fleet.jobs.iter().map(|job| (job.file, job.name.as_str())).collect();
+    assert_eq!(names, [(0, "axpy"), (0, "mapped"), (0, "wrong")]);
+    assert!(fleet.unreadable.is_empty(), "{:?}", fleet.unreadable);
+    let (_, tasks) = fleet.jobs[1].outcome.as_ref().unwrap();
+    assert_eq!(tasks[0].source, "axpy reference");
+    let paths: Vec<_> = fleet.jobs[2].outcome.as_ref().unwrap_err().iter().map(|v| v.path.as_str()).collect();
+    assert_eq!(paths, ["spec.colour", "spec.shares[0]"]);
+
+    let fleet = load_all(&[JOB.as_bytes(), b"a: [1", b"just words"]);
+    assert_eq!(fleet.jobs.len(), 1, "a file that cannot be read keeps no other from being checked");
+    assert_eq!(fleet.unreadable.iter().map(|(file, _)| *file).collect::<Vec<_>>(), [1, 2]);
+    let fleet = load_all(&[map.as_bytes(), b""]);
+    assert!(fleet.jobs.is_empty());
+    assert!(matches!(&fleet.unreadable[..], [(0, LoadError::NoJob(_)), (1, LoadError::Empty)]));
+}
+
 fn refusal(bytes: impl AsRef<[u8]>) -> LoadError {
     parse(bytes.as_ref()).unwrap_err()
 }

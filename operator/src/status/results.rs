@@ -49,6 +49,7 @@ fn result(task: &TuneTask, best: BestAtShare, gpu: Option<String>) -> TunedResul
         speedup_over_quiet_choice: ratio(best.quiet_choice_ns, best.time_ns),
         configuration: best.configuration,
         time_ns: best.time_ns,
+        noise_percent: best.noise_percent,
         metrics: best.metrics,
         cause: best.cause,
         gpu,
@@ -114,4 +115,23 @@ pub(super) fn failures(observed: &Observed) -> Vec<String> {
         })
     };
     observed.tasks.values().filter_map(|task| failure(task)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn how_well_a_time_is_known_is_told_with_it() {
+        let task = json!({"apiVersion": "fractune.dev/v1alpha1", "kind": "TuneTask", "metadata": {"name": "demo-0"},
+            "spec": {"jobName": "demo", "kernel": "k", "problem": "p", "shares": [50], "index": 0, "maxTrials": 40,
+                "digest": "d"}});
+        let best = json!({"share": 50, "neighbours": "Quiet", "trial": 1, "configuration": {}, "timeNs": 700,
+            "noisePercent": "11.31", "quiet": true});
+        let task = serde_json::from_value(task).unwrap();
+        let found = result(&task, serde_json::from_value(best).unwrap(), None);
+        assert_eq!(found.noise_percent.as_deref(), Some("11.31"));
+    }
 }

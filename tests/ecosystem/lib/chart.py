@@ -5,6 +5,7 @@ import contextlib
 import json
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 import threading
@@ -191,6 +192,28 @@ def helm_test_asks_the_operator():
     with Forwarder(address, port, pod, 8080):
         said = helm("test", RELEASE, "-n", SYSTEM, "--timeout", "90s")
     assert re.search(r"Phase:\s+Succeeded", said), said
+
+
+def helm_test_tells_silence_from_an_operator_that_is_not_ready():
+    with tempfile.TemporaryDirectory() as work, socket.create_server(("127.0.0.1", 0)) as server:
+        program = f"{work}/ask"
+        subprocess.run(["cc", "-o", program, CHART / "files/ask.c"], check=True)
+
+        def asked(port):
+            variables = {"HOST": "127.0.0.1", "PORT": str(port)}
+            return subprocess.run([program, "HOST", "PORT", "1"], env=variables, capture_output=True, text=True, check=False)
+
+        def refuse():
+            with contextlib.suppress(OSError):
+                while True:
+                    with server.accept()[0] as client:
+                        client.recv(1024)
+                        client.sendall(b"HTTP/1.1 503 Service Unavailable\r\n\r\nnot the leader")
+
+        threading.Thread(target=refuse, daemon=True).start()
+        answered, silent = asked(server.getsockname()[1]), asked(1)
+    assert answered.returncode == 1 and "is not ready; it answered: HTTP/1.1 503" in answered.stderr, answered
+    assert silent.returncode == 1 and "cannot be reached (Connection refused)" in silent.stderr, silent
 
 
 class Forwarder:

@@ -8,14 +8,15 @@ from kube import ROOT, apply, get, items, job, kubectl, namespace, state, until
 GITOPS = ROOT / "examples" / "gitops"
 GIT = "git"
 PRODUCTS = ("h100", "h200", "l4")
+OVERLAYS = (*PRODUCTS, "cpu")
 
 
 def begin():
-    """What Git has: a job that will be complete, one that is suspended, and the fleet, for which there are no GPUs here."""
+    """What Git has: a job that will be complete, one that is suspended, and the fleet, of which all but one overlay wait for GPUs."""
     namespace(GIT)
     kubectl("apply", "--server-side", "-n", GIT, "-f", "-", stdin=json.dumps(of_git()))
-    for product in PRODUCTS:
-        kubectl("apply", "--server-side", "-n", GIT, "-k", GITOPS / "fleet/overlays" / product)
+    for overlay in OVERLAYS:
+        kubectl("apply", "--server-side", "-n", GIT, "-k", GITOPS / "fleet/overlays" / overlay)
 
 
 def of_git():
@@ -34,14 +35,15 @@ def diff(*words, stdin=None):
 def nothing_that_the_operator_writes_is_drift():
     state("whole", GIT, "Complete")
     state("held", GIT, "Suspended")
+    state("rmsnorm-cpu-1", GIT, "Complete")
     for product in PRODUCTS:
         until(f"the operator has seen {product}", lambda name=f"rmsnorm-{product}-1": get("tunejob", name, GIT)["status"].get("state"))
     text = json.dumps(of_git())
     before = generations()
     for way in ("--server-side", "--server-side=false"):
         assert diff(way, "-f", "-", stdin=text) == "", diff(way, "-f", "-", stdin=text)
-    for product in PRODUCTS:
-        folder = GITOPS / "fleet/overlays" / product
+    for overlay in OVERLAYS:
+        folder = GITOPS / "fleet/overlays" / overlay
         assert diff("--server-side", "-k", folder) == "", diff("--server-side", "-k", folder)
         kubectl("apply", "--server-side", "-n", GIT, "-k", folder)
     # No conflict: the operator owns no field that Git has.

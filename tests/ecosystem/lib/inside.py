@@ -20,6 +20,7 @@ CHART = (
     chart.policies_say_what_may_be_reached,
     chart.users_have_what_their_roles_say,
     chart.helm_test_asks_the_operator,
+    chart.helm_test_tells_silence_from_an_operator_that_is_not_ready,
 )
 GITOPS = (
     gitops.nothing_that_the_operator_writes_is_drift,

@@ -1,5 +1,7 @@
 //! What the share matrix says across shares and conditions: how much of a device is enough, and which one configuration serves all.
 
+use std::fmt;
+
 use super::{ShareResult, TaskResult, Timed};
 use crate::condition::Condition;
 use crate::kernel::Configuration;
@@ -11,6 +13,83 @@ pub struct Knee {
     pub share: u8,
     /// How much longer it takes there than at the largest share, as a ratio minus one.
     pub loss: f64,
+}
+
+/// A quiet time that is known no better than this, in percent, was not taken on a quiet device.
+pub const DISTURBED_PERCENT: f64 = 5.0;
+
+/// The quiet time of a share's winner.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TimeAt {
+    /// The share in percent.
+    pub share: u8,
+    /// Median in nanoseconds.
+    pub time_ns: u64,
+    /// As in [`Timed::noise_percent`].
+    pub noise_percent: Option<f64>,
+}
+
+/// Why times at several shares do not say how much of the device is enough.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Disturbance {
+    /// A time is not known well.
+    Noise {
+        /// The share in percent.
+        share: u8,
+        /// The noise of its time in percent.
+        percent: f64,
+    },
+    /// More of the device was slower.
+    Order {
+        /// The share that was faster, in percent.
+        faster: u8,
+        /// The larger one that was slower, in percent.
+        slower: u8,
+    },
+}
+
+impl fmt::Display for Disturbance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Noise { share, percent } => {
+                write!(
+                    f,
+                    "how much is enough cannot be told: the time at {share} % has a noise of {percent:.1} %"
+                )
+            }
+            Self::Order { faster, slower } => {
+                write!(f, "{faster} % was faster than {slower} %: the times were disturbed")
+            }
+        }
+    }
+}
+
+/// What keeps times at several shares from saying how much is enough, where less than `percent` counts as nothing: a
+/// larger share that is slower than a smaller one, beyond the noise of both and beyond `percent`, or a time with a noise
+/// over [`DISTURBED_PERCENT`].
+#[must_use]
+pub fn disturbance(times: &[TimeAt], percent: f64) -> Option<Disturbance> {
+    let mut times = times.to_vec();
+    times.sort_unstable_by_key(|at| at.share);
+    let slower = |small: &TimeAt, large: &TimeAt| {
+        let (small_noise, large_noise) = (small.noise_percent?, large.noise_percent?);
+        let at_least = large.time_ns as f64 * (1.0 - large_noise / 100.0);
+        let at_most = small.time_ns as f64 * (1.0 + small_noise / 100.0);
+        let counts = large.time_ns as f64 >= small.time_ns as f64 * (1.0 + percent / 100.0);
+        (at_least > at_most && counts)
+            .then_some(Disturbance::Order { faster: small.share, slower: large.share })
+    };
+    let order = times.iter().enumerate().find_map(|(at, small)| {
+        // The largest one says most.
+        times.iter().skip(at + 1).rev().find_map(|large| slower(small, large))
+    });
+    let noise = || {
+        times.iter().find_map(|at| {
+            let percent = at.noise_percent.filter(|noise| *noise > DISTURBED_PERCENT)?;
+            Some(Disturbance::Noise { share: at.share, percent })
+        })
+    };
+    (times.len() > 1).then(|| order.or_else(noise)).flatten()
 }
 
 /// The configuration that is least bad where it is worst.
@@ -43,9 +122,12 @@ pub struct OneForConditions {
 
 impl TaskResult {
     /// The smallest share from which all more of the device, up to the largest share measured, buys less than `percent`.
-    /// None where only one share has a winner.
+    /// None where only one share has a winner, and where a [`TaskResult::disturbance`] leaves it open.
     #[must_use]
     pub fn knee(&self, percent: f64) -> Option<Knee> {
+        if self.disturbance(percent).is_some() {
+            return None;
+        }
         let mut times: Vec<(u8, u64)> = self.shares.iter().map(|s| (s.share, s.best.time_ns)).collect();
         times.sort_unstable();
         let (_, most) = *times.last().filter(|_| times.len() > 1)?;
@@ -54,6 +136,16 @@ impl TaskResult {
             .iter()
             .map(|&(share, time)| Knee { share, loss: loss(time) })
             .find(|knee| knee.loss * 100.0 < percent)
+    }
+
+    /// As [`disturbance`], of the winners' times.
+    #[must_use]
+    pub fn disturbance(&self, percent: f64) -> Option<Disturbance> {
+        let time = |result: &ShareResult| {
+            let Timed { time_ns, noise_percent, .. } = result.best;
+            TimeAt { share: result.share, time_ns, noise_percent }
+        };
+        disturbance(&self.shares.iter().map(time).collect::<Vec<_>>(), percent)
     }
 
     /// Of the configurations that were timed at every share, the one whose greatest loss against the share's own winner
@@ -180,6 +272,29 @@ mod tests {
         assert!((knee.loss - 0.04).abs() < 1e-9);
         assert_eq!(task.knee(1.0).unwrap().share, 100, "the largest share loses nothing");
         assert_eq!(task.knee(130.0).unwrap().share, 25);
+    }
+
+    #[test]
+    fn times_that_were_disturbed_have_no_knee_and_say_why() {
+        let of = |noise: [f64; 2], times: [u64; 2]| {
+            let mut task = with_winners(&[50, 100], &[&[times[0], 0], &[0, times[1]]], &[9000; 2]);
+            for (share, noise) in task.shares.iter_mut().zip(noise) {
+                share.best.noise_percent = Some(noise);
+            }
+            let why = task.disturbance(5.0);
+            assert_eq!(task.knee(5.0).is_none(), why.is_some());
+            why.map(|why| why.to_string())
+        };
+        let order = "50 % was faster than 100 %: the times were disturbed";
+        assert_eq!(of([11.3, 0.1], [1060, 3970]).as_deref(), Some(order));
+        assert_eq!(of([0.1, 0.1], [1000, 1040]), None, "less than the bound counts as nothing");
+        assert_eq!(of([4.0, 4.0], [1000, 1070]), None, "within the noise");
+        assert_eq!(of([0.1, 0.1], [1000, 1070]).as_deref(), Some(order));
+        let noise = "how much is enough cannot be told: the time at 100 % has a noise of 5.1 %";
+        assert_eq!(of([0.1, 5.1], [1040, 1000]).as_deref(), Some(noise));
+        let mut one = with_winners(&[50], &[&[100]], &[300]);
+        one.shares[0].best.noise_percent = Some(50.0);
+        assert_eq!(one.disturbance(5.0), None, "one share says nothing across shares");
     }
 
     #[test]

@@ -6,6 +6,10 @@ use serde::Serialize;
 
 use super::ClusterError;
 use super::text::{count, one_line, wrap};
+use crate::cluster::error::ASK;
+
+/// What mends most of what a plain user is shown, so that a terminal has it once.
+const ADMINISTRATOR: &str = "kubectl fractune doctor, run by an administrator of the cluster";
 
 /// How good or bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -50,13 +54,19 @@ impl Check {
         Self::new(name, Verdict::Fail, &message.into(), Some(fix.into()))
     }
 
+    /// What is broken because something else is, whose finding has the command.
+    pub(super) fn follows(name: &str, message: impl Into<String>) -> Self {
+        Self::new(name, Verdict::Fail, &message.into(), None)
+    }
+
     /// What could not be looked at. That alone is no failure of the installation.
     pub(super) fn unknown(name: &str, error: &ClusterError) -> Self {
-        let fix = match error {
-            ClusterError::Forbidden(_) => "kubectl fractune doctor, run by an administrator of the cluster",
-            _ => "kubectl fractune doctor, once more",
+        let said = error.to_string();
+        let (said, fix) = match error {
+            ClusterError::Forbidden(_) => (said.trim_end_matches(ASK), ADMINISTRATOR),
+            _ => (said.as_str(), "kubectl fractune doctor, once more"),
         };
-        Self::warn(name, format!("cannot be told: {error}"), fix)
+        Self::warn(name, format!("cannot be told: {said}"), fix)
     }
 }
 
@@ -65,6 +75,7 @@ pub(super) fn render(checks: &[Check], width: usize) -> String {
     let names = checks.iter().map(|check| check.name.chars().count()).max().unwrap_or(0);
     let indent = "fail  ".len() + names + 2;
     let mut text = String::new();
+    let mut said = false;
     for check in checks {
         let verdict = match check.verdict {
             Verdict::Ok => "ok",
@@ -76,7 +87,8 @@ pub(super) fn render(checks: &[Check], width: usize) -> String {
         for line in lines {
             let _ = writeln!(text, "{:indent$}{line}", "");
         }
-        if let Some(fix) = &check.fix {
+        let again = check.fix.as_deref() == Some(ADMINISTRATOR) && std::mem::replace(&mut said, true);
+        if let Some(fix) = check.fix.as_ref().filter(|_| !again) {
             // A command is not broken: it is to be copied.
             let _ = writeln!(text, "{:indent$}mend: {fix}", "");
         }
@@ -127,6 +139,18 @@ mod tests {
              2 checks: 1 ok, 0 warnings, 1 failure\n"
         );
         assert!(render(&checks[..1], 50).ends_with("\n1 check, all ok\n"));
+    }
+
+    #[test]
+    fn an_administrator_is_asked_for_once() {
+        let forbidden = |what: &str| {
+            let details = serde_json::from_value(serde_json::json!({"name": what})).unwrap();
+            let status = kube::core::Status::failure(&format!("cannot list {what}"), "").with_code(403);
+            Check::unknown(what, &ClusterError::answer(&status.with_details(details), "here"))
+        };
+        let text = render(&[forbidden("nodes"), forbidden("pods"), forbidden("leases")], 100);
+        assert_eq!(text.matches("administrator").count(), 1, "{text}");
+        assert!(text.contains("cannot be told: not allowed: cannot list pods\n"), "{text}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fractune_crds::State;
-use fractune_crds::conditions::STALLED;
+use fractune_crds::conditions::{RECONCILING, STALLED};
 use kube::api::{DynamicObject, ListParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, ResourceExt as _};
@@ -11,9 +11,10 @@ use serde_json::Value;
 
 use super::check::Check;
 use super::{Session, text};
+use crate::cluster::results::STARTING;
 
 const NAME: &str = "jobs";
-/// Stalled jobs that are named.
+/// Jobs of a kind that are named.
 const NAMED: usize = 5;
 
 pub(super) async fn check(session: &Session) -> Check {
@@ -31,12 +32,16 @@ pub(super) async fn check(session: &Session) -> Check {
 
 fn judge(jobs: &[DynamicObject], namespace: &str) -> Check {
     let mut states: BTreeMap<String, usize> = BTreeMap::new();
-    let mut stalled = Vec::new();
+    let (mut stalled, mut waiting) = (Vec::new(), Vec::new());
     for job in jobs {
         let state = job.data.pointer("/status/state").and_then(Value::as_str).unwrap_or("not looked at yet");
         *states.entry(state.to_owned()).or_default() += 1;
         if state == format!("{:?}", State::Stalled) {
-            stalled.push(format!("{} ({})", job.name_any(), why(job)));
+            stalled.push((job, why(job, STALLED)));
+        }
+        if state == format!("{:?}", State::Pending) {
+            let message = said(job, RECONCILING, "message");
+            waiting.extend((!message.is_empty() && message != STARTING).then_some((job, message)));
         }
     }
     let words: Vec<String> = states.iter().map(|(state, count)| format!("{count} {state}")).collect();
@@ -44,27 +49,40 @@ fn judge(jobs: &[DynamicObject], namespace: &str) -> Check {
         return Check::ok(NAME, format!("no TuneJobs in {namespace}"));
     }
     let start = format!("in {namespace}: {}", words.join(", "));
-    let Some(first) =
-        jobs.iter().find(|job| job.data.pointer("/status/state").and_then(Value::as_str) == Some("Stalled"))
-    else {
+    let Some((first, _)) = stalled.iter().chain(&waiting).next() else {
         return Check::ok(NAME, start);
     };
-    let more = stalled.len().saturating_sub(NAMED);
-    stalled.truncate(NAMED);
-    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
     let fix = format!("kubectl describe tunejob {} --namespace {namespace}", first.name_any());
-    Check::warn(
-        NAME,
-        format!("{start}. Stalled until somebody changes something: {}{more}", stalled.join("; ")),
-        fix,
-    )
+    let mut message = start;
+    for (title, jobs) in
+        [("Stalled until somebody changes something", &stalled), ("Pods that cannot start", &waiting)]
+    {
+        if !jobs.is_empty() {
+            message = format!("{message}. {title}: {}", named(jobs));
+        }
+    }
+    Check::warn(NAME, message, fix)
 }
 
-fn why(job: &DynamicObject) -> String {
+/// Jobs, each with why it does not go on.
+fn named(jobs: &[(&DynamicObject, String)]) -> String {
+    let mut words: Vec<String> =
+        jobs.iter().take(NAMED).map(|(job, why)| format!("{} ({why})", job.name_any())).collect();
+    if jobs.len() > NAMED {
+        words.push(format!("and {} more", jobs.len() - NAMED));
+    }
+    words.join("; ")
+}
+
+fn why(job: &DynamicObject, kind: &str) -> String {
+    format!("{}: {}", said(job, kind, "reason"), said(job, kind, "message"))
+}
+
+/// A field of a condition that holds.
+fn said(job: &DynamicObject, kind: &str, field: &str) -> String {
     let conditions = job.data.pointer("/status/conditions").and_then(Value::as_array);
-    let stalled = conditions.into_iter().flatten().find(|c| c["type"] == STALLED && c["status"] == "True");
-    let word = |field: &str| stalled.and_then(|c| c[field].as_str()).unwrap_or_default().to_owned();
-    text::one_line(&format!("{}: {}", word("reason"), word("message")))
+    let condition = conditions.into_iter().flatten().find(|c| c["type"] == kind && c["status"] == "True");
+    text::one_line(condition.and_then(|c| c[field].as_str()).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -93,5 +111,21 @@ mod tests {
         assert!(found.message.contains("a (SourceMissing: no ConfigMap k)"), "{}", found.message);
         let many: Vec<_> = (0..9).map(|n| job(&format!("j{n}"), "Stalled")).collect();
         assert!(judge(&many, "team").message.ends_with("and 4 more"));
+    }
+
+    #[test]
+    fn pods_that_no_node_takes_are_told_before_the_job_is_stalled() {
+        let pending = |message: &str| {
+            let mut pending = job("a", "Pending");
+            pending.data["status"]["conditions"] =
+                json!([{"type": "Reconciling", "status": "True", "reason": "Starting", "message": message}]);
+            judge(&[pending], "team")
+        };
+        assert_eq!(pending("pods are starting").verdict, Verdict::Ok);
+        let found = pending("no node can take the pods: 1 node(s) were unschedulable");
+        assert_eq!(found.verdict, Verdict::Warn);
+        let expected = "Pods that cannot start: a (no node can take the pods: 1 node(s) were unschedulable)";
+        assert!(found.message.ends_with(expected), "{}", found.message);
+        assert_eq!(found.fix.as_deref(), Some("kubectl describe tunejob a --namespace team"));
     }
 }

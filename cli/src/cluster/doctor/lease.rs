@@ -7,6 +7,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::Api;
 
 use super::check::Check;
+use super::operator::PODS;
 use super::{ClusterError, Operator, Session};
 
 const NAME: &str = "leader";
@@ -51,16 +52,36 @@ fn leads(lease: &LeaseSpec) -> Check {
 }
 
 fn nobody(operator: &Operator, why: &str) -> Check {
-    let fix =
-        format!("kubectl logs deployment/{} --namespace {} --tail 50", operator.name, operator.namespace);
-    Check::fail(NAME, format!("{why}: nothing is reconciled"), fix)
+    let message = format!("{why}: nothing is reconciled");
+    if operator.replicas.1 == 0 {
+        return Check::follows(NAME, format!("{message}, as no pod of the operator is ready"));
+    }
+    // Of all pods: one that stands by has less to tell than the one that led.
+    let fix = format!("kubectl logs --namespace {} -l {PODS} --prefix --tail=50", operator.namespace);
+    Check::fail(NAME, message, fix)
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
+    use super::super::operator::tests::installed;
     use super::*;
+
+    #[test]
+    fn who_looks_for_a_leader_reads_every_pod_and_none_where_none_is_ready() {
+        let mut operator = installed();
+        let fix = nobody(&operator, "no operator leads").fix.unwrap();
+        let every =
+            "kubectl logs --namespace fractune -l app.kubernetes.io/component=operator --prefix --tail=50";
+        assert_eq!(fix, every);
+        operator.replicas = (2, 0);
+        let found = nobody(&operator, "no operator has ever led");
+        assert!(
+            found.fix.is_none() && found.message.ends_with("as no pod of the operator is ready"),
+            "{found:?}"
+        );
+    }
 
     #[test]
     fn a_lease_is_held_as_long_as_it_is_renewed() {

@@ -1,33 +1,39 @@
 //! Which shares do nodes offer, and does the agent on them run?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 
 use super::check::Check;
-use super::{Operator, PART_OF, Session, all, upgrade};
+use super::{Operator, PART_OF, Session, all, text, upgrade};
 use crate::cluster::connect::listed;
 
 const NODES: &str = "nodes";
 const AGENT: &str = "node agent";
 /// Resources of shares begin with this; the percentage follows.
 const SHARE: &str = "fractune.dev/mps-";
+/// Labels of the agents' pods.
+const AGENTS: &str = "app.kubernetes.io/part-of=fractune,app.kubernetes.io/component=node";
 /// What others call a whole GPU.
 const GPU: &str = "nvidia.com/gpu";
 
 pub(super) async fn check(session: &Session, operator: Option<&Operator>) -> Vec<Check> {
     let nodes = all::<Node>(session, "").await;
     let agents = all::<DaemonSet>(session, PART_OF).await;
+    let pods = all::<Pod>(session, AGENTS).await.ok().map(|pods| ready_agents(&pods));
     let mut checks = Vec::new();
     match &agents {
         Ok(agents) => checks.push(agent(agents, nodes.as_deref().unwrap_or_default(), operator)),
         Err(error) => checks.push(Check::unknown(AGENT, error)),
     }
     match &nodes {
-        Ok(nodes) => checks.push(shares(nodes, agents.as_ref().is_ok_and(|agents| !agents.is_empty()))),
+        Ok(nodes) => {
+            checks.push(shares(nodes, agents.as_ref().is_ok_and(|agents| !agents.is_empty()), pods.as_ref()));
+            checks.extend(cordoned(nodes));
+        }
         Err(error) => checks.push(Check::unknown(NODES, error)),
     }
     checks
@@ -82,8 +88,33 @@ fn count(node: &Node, resource: &str) -> (i64, i64) {
     (of(&status.capacity), of(&status.allocatable))
 }
 
-/// The shares of all nodes.
-fn shares(nodes: &[Node], has_agent: bool) -> Check {
+/// Namespace and name of the agent that is ready on a node, by the node's name.
+fn ready_agents(pods: &[Pod]) -> BTreeMap<String, (String, String)> {
+    let is_ready = |pod: &&Pod| {
+        let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+        conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
+    };
+    let place = |pod: &Pod| {
+        let node = pod.spec.as_ref()?.node_name.clone()?;
+        Some((node, (pod.namespace().unwrap_or_default(), pod.name_any())))
+    };
+    pods.iter().filter(is_ready).filter_map(place).collect()
+}
+
+/// Nodes that new pods keep away from, because somebody said so.
+fn cordoned(nodes: &[Node]) -> Option<Check> {
+    let is_cordoned = |node: &&Node| node.spec.as_ref().and_then(|spec| spec.unschedulable) == Some(true);
+    let names: Vec<String> = nodes.iter().filter(is_cordoned).map(ResourceExt::name_any).collect();
+    let words: Vec<&str> = names.iter().map(String::as_str).collect();
+    (!names.is_empty()).then(|| {
+        let message =
+            format!("{} of {} cordoned: no new pod can go to {}", names.len(), nodes.len(), listed(&words));
+        Check::warn(NODES, message, format!("kubectl uncordon {}", names.join(" ")))
+    })
+}
+
+/// The shares of all nodes. `agents` are those that are ready, where that can be told.
+fn shares(nodes: &[Node], has_agent: bool, agents: Option<&BTreeMap<String, (String, String)>>) -> Check {
     let ready = nodes.iter().filter(|node| is_ready(node)).count();
     let mut offered: BTreeMap<u8, (i64, i64, Vec<String>)> = BTreeMap::new();
     for node in nodes {
@@ -114,17 +145,31 @@ fn shares(nodes: &[Node], has_agent: bool) -> Check {
     }
     let words: Vec<String> =
         offered.iter().map(|(share, (_, healthy, _))| format!("{healthy} slots of {share} %")).collect();
-    let sick: Vec<&str> = offered.values().flat_map(|(.., nodes)| nodes).map(String::as_str).collect();
-    if !sick.is_empty() {
-        let lost: i64 = offered.values().map(|(all, healthy, _)| all - healthy).sum();
-        let message = format!(
-            "{start}; {}; {lost} slots are unhealthy (MPS or the GPU failed) on {}",
-            words.join(", "),
-            listed(&sick)
-        );
-        return Check::warn(NODES, message, "kubectl describe node NAME, and the node agent's log there");
+    let sick: BTreeSet<&str> = offered.values().flat_map(|(.., nodes)| nodes).map(String::as_str).collect();
+    let Some(first) = sick.first() else {
+        return Check::ok(NODES, format!("{start}; {}", words.join(", ")));
+    };
+    let lost: i64 = offered.values().map(|(all, healthy, _)| all - healthy).sum();
+    let lost = text::count(lost, "slot");
+    let has_one = |node: &&&str| agents.is_none_or(|agents| agents.contains_key(**node));
+    let (served, left): (Vec<&str>, Vec<&str>) = sick.iter().partition(has_one);
+    let mut why = Vec::new();
+    if !served.is_empty() {
+        why.push(format!("MPS or the GPU failed on {}", listed(&served)));
     }
-    Check::ok(NODES, format!("{start}; {}", words.join(", ")))
+    if !left.is_empty() {
+        why.push(format!(
+            "left on {} by a node agent that is gone, until kubelet drops them after five minutes",
+            listed(&left)
+        ));
+    }
+    let message = format!("{start}; {}; {lost} unhealthy: {}", words.join(", "), why.join("; "));
+    let log = served.first().and_then(|node| agents?.get(*node));
+    let fix = match log {
+        Some((namespace, pod)) => format!("kubectl logs --namespace {namespace} {pod} --tail=50"),
+        None => format!("kubectl describe node {}", served.first().unwrap_or(first)),
+    };
+    Check::warn(NODES, message, fix)
 }
 
 fn is_ready(node: &Node) -> bool {
@@ -160,22 +205,48 @@ mod tests {
     fn shares_are_added_up_and_sick_ones_are_told() {
         let well =
             node(&json!({"fractune.dev/mps-25": "4", "cpu": "8"}), &json!({"fractune.dev/mps-25": "4"}));
-        let found = shares(&[well.clone(), well], true);
+        let found = shares(&[well.clone(), well], true, None);
         assert_eq!((found.verdict, found.message.as_str()), (Verdict::Ok, "2 of 2 ready; 8 slots of 25 %"));
         let sick = node(&json!({"fractune.dev/mps-50": "2"}), &json!({"fractune.dev/mps-50": "1"}));
-        let found = shares(&[sick], true);
-        assert!(
-            found.verdict == Verdict::Warn && found.message.contains("1 slots are unhealthy"),
-            "{found:?}"
-        );
+        let pod = json!({"metadata": {"name": "fractune-node-a", "namespace": "fractune"},
+            "spec": {"nodeName": "n1", "containers": []}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+        let mut starting = pod.clone();
+        starting["status"] = json!({});
+        let agents = |pod: &Value| ready_agents(&[serde_json::from_value(pod.clone()).unwrap()]);
+        let of = |agents: Option<BTreeMap<String, (String, String)>>| {
+            shares(std::slice::from_ref(&sick), true, agents.as_ref())
+        };
+        let found = of(Some(agents(&pod)));
+        assert_eq!(found.verdict, Verdict::Warn);
+        assert!(found.message.ends_with("1 slot unhealthy: MPS or the GPU failed on n1"), "{found:?}");
+        assert_eq!(found.fix.as_deref(), Some("kubectl logs --namespace fractune fractune-node-a --tail=50"));
+        let found = of(None);
+        assert!(found.message.contains("MPS or the GPU failed on n1"), "who may not look at pods: {found:?}");
+        for gone in [agents(&starting), BTreeMap::new()] {
+            let found = of(Some(gone));
+            assert!(found.message.contains("left on n1 by a node agent that is gone"), "{found:?}");
+            assert!(!found.message.contains("failed"), "{found:?}");
+            assert_eq!(found.fix.as_deref(), Some("kubectl describe node n1"));
+        }
+    }
+
+    #[test]
+    fn a_node_that_takes_no_pods_is_told_with_its_name() {
+        let mut node = node(&json!({"cpu": "8"}), &json!({"cpu": "8"}));
+        assert_eq!(cordoned(std::slice::from_ref(&node)), None);
+        node.spec = serde_json::from_value(json!({"unschedulable": true})).unwrap();
+        let found = cordoned(&[node]).unwrap();
+        assert_eq!(found.verdict, Verdict::Warn);
+        assert_eq!(found.message, "1 of 1 cordoned: no new pod can go to n1");
+        assert_eq!(found.fix.as_deref(), Some("kubectl uncordon n1"));
     }
 
     #[test]
     fn a_cluster_without_gpus_is_well_and_one_that_hides_them_is_not() {
         let plain = node(&json!({"cpu": "8"}), &json!({"cpu": "8"}));
-        assert_eq!(shares(std::slice::from_ref(&plain), false).verdict, Verdict::Ok);
-        assert_eq!(shares(std::slice::from_ref(&plain), true).verdict, Verdict::Warn);
-        assert_eq!(shares(&[], false).verdict, Verdict::Fail);
+        assert_eq!(shares(std::slice::from_ref(&plain), false, None).verdict, Verdict::Ok);
+        assert_eq!(shares(std::slice::from_ref(&plain), true, None).verdict, Verdict::Warn);
+        assert_eq!(shares(&[], false, None).verdict, Verdict::Fail);
         assert_eq!(agent(&[], &[plain], Some(&installed())).verdict, Verdict::Ok);
         let gpu = node(&json!({"nvidia.com/gpu": "8"}), &json!({"nvidia.com/gpu": "8"}));
         let found = agent(&[], &[gpu], Some(&installed()));

@@ -1,7 +1,9 @@
 //! Is there an operator, and does it run?
 
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::ResourceExt as _;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt as _};
 
 use super::check::Check;
 use super::{Session, all, upgrade};
@@ -10,6 +12,9 @@ use crate::cluster::error::INSTALL;
 const NAME: &str = "operator";
 /// Labels of the operator's Deployment.
 const SELECTOR: &str = "app.kubernetes.io/part-of=fractune,app.kubernetes.io/component=operator";
+
+/// Label of its pods, among those of its namespace.
+pub(super) const PODS: &str = "app.kubernetes.io/component=operator";
 
 /// An operator, as its Deployment describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,6 +34,27 @@ pub(super) struct Operator {
     pub(super) agent_role: String,
     /// Pods that should run, and those that are ready.
     pub(super) replicas: (i32, i32),
+    /// Why a pod is not ready, where a pod says it.
+    trouble: Option<Trouble>,
+}
+
+/// Why a pod is not ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Trouble {
+    kind: Kind,
+    /// In words.
+    why: String,
+}
+
+/// What has to be changed about a pod that is not ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Its image.
+    Image,
+    /// What its program says tells that.
+    Program,
+    /// Something else.
+    Other,
 }
 
 impl Operator {
@@ -68,6 +94,7 @@ impl From<&Deployment> for Operator {
             ),
             agent_role: flag("--agent-cluster-role").unwrap_or_else(|| "fractune-agent".to_owned()),
             replicas: (spec.replicas.unwrap_or(1), ready),
+            trouble: None,
             name,
             namespace,
         }
@@ -80,7 +107,13 @@ pub(super) async fn check(session: &Session) -> (Vec<Check>, Vec<Operator>) {
         Ok(deployments) => deployments,
         Err(error) => return (vec![Check::unknown(NAME, &error)], Vec::new()),
     };
-    let operators: Vec<Operator> = deployments.iter().map(Operator::from).collect();
+    let mut operators: Vec<Operator> = deployments.iter().map(Operator::from).collect();
+    for operator in operators.iter_mut().filter(|operator| operator.replicas.1 < operator.replicas.0) {
+        let api: Api<Pod> = Api::namespaced(session.client.clone(), &operator.namespace);
+        // Without a look at its pods there is still something to say.
+        let pods = session.ask(api.list(&ListParams::default().labels(SELECTOR))).await;
+        operator.trouble = pods.ok().and_then(|pods| pods.items.iter().find_map(trouble));
+    }
     (judge(&operators, &session.namespace), operators)
 }
 
@@ -110,6 +143,48 @@ fn judge(operators: &[Operator], namespace: &str) -> Vec<Check> {
     checks
 }
 
+/// Why a pod is not ready: what kubelet says of a container that waits, or the scheduler of the pod.
+fn trouble(pod: &Pod) -> Option<Trouble> {
+    const IMAGE: [&str; 4] = ["ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"];
+    // What passes by itself.
+    const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+    let status = pod.status.as_ref()?;
+    let waiting = status.container_statuses.iter().flatten().find_map(|container| {
+        let waiting = container.state.as_ref()?.waiting.as_ref()?;
+        let reason = waiting.reason.as_deref().filter(|reason| !STARTING.contains(reason))?;
+        let kind = match reason {
+            reason if IMAGE.contains(&reason) => Kind::Image,
+            "CrashLoopBackOff" => Kind::Program,
+            _ => Kind::Other,
+        };
+        let of = if kind == Kind::Image { format!(" of {}", container.image) } else { String::new() };
+        let message = waiting.message.as_deref().map_or(String::new(), |message| format!(": {message}"));
+        Some(Trouble { kind, why: format!("{reason}{of}{message}") })
+    });
+    let conditions = || status.conditions.iter().flatten();
+    waiting.or_else(|| {
+        let condition = conditions().find(|c| c.type_ == "PodScheduled" && c.status == "False")?;
+        Some(Trouble {
+            kind: Kind::Other,
+            why: format!("no node can take it: {}", condition.message.as_deref()?),
+        })
+    })
+}
+
+/// The command that tells more of pods that are not ready, or mends them.
+fn mend(operator: &Operator) -> String {
+    let Operator { namespace, trouble, .. } = operator;
+    match trouble.as_ref().map(|trouble| trouble.kind) {
+        Some(Kind::Image) => {
+            format!("{} --set operator.image.repository=REPOSITORY,operator.image.tag=TAG", upgrade(operator))
+        }
+        Some(Kind::Program) => {
+            format!("kubectl logs --namespace {namespace} -l {PODS} --previous --prefix --tail=50")
+        }
+        Some(Kind::Other) | None => format!("kubectl describe pods --namespace {namespace} -l {SELECTOR}"),
+    }
+}
+
 fn state(operator: &Operator) -> Check {
     let (wanted, ready) = operator.replicas;
     let title = operator.title();
@@ -120,15 +195,14 @@ fn state(operator: &Operator) -> Check {
         );
         return Check::fail(NAME, format!("{title} is scaled to 0: nothing is reconciled"), fix);
     }
+    let why = operator.trouble.as_ref().map_or(String::new(), |trouble| format!("; {}", trouble.why));
     if ready == 0 {
-        let fix = format!("kubectl describe pods --namespace {} -l {SELECTOR}", operator.namespace);
-        return Check::fail(NAME, format!("{title}: 0 of {wanted} pods are ready"), fix);
+        return Check::fail(NAME, format!("{title}: 0 of {wanted} pods are ready{why}"), mend(operator));
     }
     let own = env!("CARGO_PKG_VERSION");
     let message = format!("{title}: {ready} of {wanted} pods ready, version {}", operator.version);
     if ready < wanted {
-        let fix = format!("kubectl describe pods --namespace {} -l {SELECTOR}", operator.namespace);
-        return Check::warn(NAME, message, fix);
+        return Check::warn(NAME, format!("{message}{why}"), mend(operator));
     }
     if operator.version != own {
         return Check::warn(NAME, format!("{message}; this program is version {own}"), upgrade(operator));
@@ -138,23 +212,66 @@ fn state(operator: &Operator) -> Check {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::super::check::Verdict;
     use super::*;
+    use crate::cluster::script::{Answer, Script, list};
 
     /// An operator as the chart installs it.
     pub(in crate::cluster::doctor) fn installed() -> Operator {
-        let deployment = json!({
+        Operator::from(&serde_json::from_value::<Deployment>(deployment(2)).unwrap())
+    }
+
+    fn deployment(ready: i32) -> Value {
+        json!({
             "metadata": {"name": "fractune-operator", "namespace": "fractune", "labels": {
                 "app.kubernetes.io/instance": "fractune", "app.kubernetes.io/version": env!("CARGO_PKG_VERSION")}},
             "spec": {"replicas": 2, "selector": {}, "template": {"spec": {
                 "serviceAccountName": "fractune-operator",
                 "containers": [{"name": "operator", "args": ["--agent-cluster-role=fractune-agent",
                     "--lease-name=fractune-operator", "--lease-namespace=fractune"]}]}}},
-            "status": {"readyReplicas": 2},
-        });
-        Operator::from(&serde_json::from_value::<Deployment>(deployment).unwrap())
+            "status": {"readyReplicas": ready},
+        })
+    }
+
+    #[tokio::test]
+    async fn pods_that_are_not_ready_are_told_with_what_their_container_waits_for() {
+        let of = async |status: Value| {
+            let pods = list("Pod", &[json!({"metadata": {"name": "p"}, "status": status})]);
+            let script = Script::new(move |asked| {
+                let all = asked.uri.contains("/deployments").then(|| list("Deployment", &[deployment(0)]));
+                let all = all.or_else(|| asked.uri.contains("/fractune/pods").then(|| pods.clone()));
+                all.map(|all| Answer::Is(200, all))
+            });
+            let (checks, _) = check(&script.session()).await;
+            assert_eq!(checks[0].verdict, Verdict::Fail);
+            (checks[0].message.clone(), checks[0].fix.clone().unwrap())
+        };
+        let waiting = |reason: &str| {
+            json!({"containerStatuses": [{"name": "operator", "image": "reg/operator:tset", "imageID": "",
+                "ready": false, "restartCount": 0,
+                "state": {"waiting": {"reason": reason, "message": "not found"}}}]})
+        };
+        let (message, fix) = of(waiting("ErrImagePull")).await;
+        assert!(
+            message.ends_with("0 of 2 pods are ready; ErrImagePull of reg/operator:tset: not found"),
+            "{message}"
+        );
+        assert!(fix.contains("helm upgrade") && fix.contains("--set operator.image.repository="), "{fix}");
+        let (message, fix) = of(waiting("CrashLoopBackOff")).await;
+        assert!(
+            message.contains("CrashLoopBackOff: not found") && fix.contains("--previous"),
+            "{message} {fix}"
+        );
+        let (message, fix) = of(waiting("ContainerCreating")).await;
+        assert!(
+            message.ends_with("pods are ready") && fix.starts_with("kubectl describe pods"),
+            "{message} {fix}"
+        );
+        let unschedulable = json!({"conditions": [{"type": "PodScheduled", "status": "False",
+            "message": "0/1 nodes are available"}]});
+        assert!(of(unschedulable).await.0.ends_with("no node can take it: 0/1 nodes are available"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
+use k8s_openapi::api::apps::v1::DaemonSet;
 use kube::ResourceExt;
 
 use super::check::Check;
@@ -18,13 +19,17 @@ const POLICIES: [(&str, &str); 3] = [
     ("-tunejob-status", "programs other than the operator can write the status of TuneJobs"),
 ];
 
+/// The one that the chart has where it installs the agent of GPU nodes.
+const NODE: (&str, &str) = ("-node", "the token of a node's agent can change labels of every node");
+
 pub(super) async fn check(session: &Session, operator: &Operator) -> Check {
     let labels = format!("{PART_OF},app.kubernetes.io/instance={}", operator.release);
     let policies = all::<ValidatingAdmissionPolicy>(session, &labels).await;
     let bindings = all::<ValidatingAdmissionPolicyBinding>(session, &labels).await;
-    match (policies, bindings) {
-        (Ok(policies), Ok(bindings)) => judge(operator, &policies, &bindings),
-        (Err(error), _) | (_, Err(error)) => Check::unknown(NAME, &error),
+    let agents = all::<DaemonSet>(session, &labels).await;
+    match (policies, bindings, agents) {
+        (Ok(policies), Ok(bindings), Ok(agents)) => judge(operator, &policies, &bindings, !agents.is_empty()),
+        (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => Check::unknown(NAME, &error),
     }
 }
 
@@ -32,6 +37,7 @@ fn judge(
     operator: &Operator,
     policies: &[ValidatingAdmissionPolicy],
     bindings: &[ValidatingAdmissionPolicyBinding],
+    has_agent: bool,
 ) -> Check {
     let denied: BTreeSet<String> = bindings
         .iter()
@@ -42,16 +48,14 @@ fn judge(
     let in_force = |end: &str| {
         policies.iter().map(ResourceExt::name_any).any(|name| name.ends_with(end) && denied.contains(&name))
     };
-    let open: Vec<&str> = POLICIES.iter().filter(|(end, _)| !in_force(end)).map(|(_, what)| *what).collect();
+    let wanted = || POLICIES.iter().chain(has_agent.then_some(&NODE));
+    let open: Vec<&str> = wanted().filter(|(end, _)| !in_force(end)).map(|(_, what)| *what).collect();
+    let count = wanted().count();
     if open.is_empty() {
-        return Check::ok(NAME, format!("all {} admission policies are in force", POLICIES.len()));
+        return Check::ok(NAME, format!("all {count} admission policies are in force"));
     }
-    let message = format!(
-        "{} of {} admission policies are not in force: {}",
-        open.len(),
-        POLICIES.len(),
-        open.join("; ")
-    );
+    let message =
+        format!("{} of {} admission policies are not in force: {}", open.len(), count, open.join("; "));
     Check::warn(NAME, message, format!("{} --set policies.enabled=true", upgrade(operator)))
 }
 
@@ -78,13 +82,23 @@ mod tests {
             POLICIES.iter().map(one).collect()
         };
         let operator = installed();
-        assert_eq!(judge(&operator, &policies, &bindings("Deny")).verdict, Verdict::Ok);
-        assert_eq!(judge(&operator, &policies, &bindings("Audit")).verdict, Verdict::Warn);
-        let found = judge(&operator, &policies[1..], &bindings("Deny"));
+        assert_eq!(judge(&operator, &policies, &bindings("Deny"), false).verdict, Verdict::Ok);
+        assert_eq!(judge(&operator, &policies, &bindings("Audit"), false).verdict, Verdict::Warn);
+        let found = judge(&operator, &policies, &bindings("Deny"), true);
+        assert!(found.message.starts_with("1 of 4") && found.message.contains("every node"), "{found:?}");
+        let found = judge(&operator, &policies[1..], &bindings("Deny"), false);
         assert!(
             found.message.contains("1 of 3") && found.message.contains("status of every TuneTask"),
             "{found:?}"
         );
-        assert_eq!(judge(&operator, &[], &[]).verdict, Verdict::Warn);
+        assert_eq!(judge(&operator, &[], &[], false).verdict, Verdict::Warn);
+        let [mut policy, mut binding] = ["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"]
+            .map(|kind| json!({"kind": kind, "metadata": {"name": "fractune-node"}}));
+        policy["spec"] = json!({});
+        binding["spec"] = json!({"policyName": "fractune-node", "validationActions": ["Deny"]});
+        let policies = [policies, vec![serde_json::from_value(policy).unwrap()]].concat();
+        let bindings = [bindings("Deny"), vec![serde_json::from_value(binding).unwrap()]].concat();
+        let found = judge(&operator, &policies, &bindings, true);
+        assert_eq!(found.message, "all 4 admission policies are in force");
     }
 }

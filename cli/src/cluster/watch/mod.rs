@@ -102,7 +102,10 @@ fn take(view: &mut View, change: Change, name: &str, place: &str) -> Result<(), 
         Change::Task(Event::Delete(task)) => view.task_gone(&task),
         Change::Task(Event::Init | Event::InitDone) => view.reached(),
         Change::Failed(error) => match meaning(&error, place) {
-            ClusterError::Unreachable { why, .. } | ClusterError::Refused(why) => view.away(why),
+            ClusterError::Unreachable { why, .. } => {
+                view.away(format!("the API server does not answer, trying again: {why}"));
+            }
+            ClusterError::Refused(said) => view.away(format!("the watch broke off and begins again: {said}")),
             lasting => return Err(lasting),
         },
     }
@@ -171,8 +174,12 @@ mod tests {
             Change::Failed(watcher::Error::WatchError(status.boxed()))
         };
         take(&mut view, failed(503, "etcd is away"), "demo", "here").unwrap();
-        assert!(view.trouble.as_deref().is_some_and(|why| why.contains("etcd is away")));
+        let why = |view: &View| view.trouble.clone().unwrap();
+        assert!(
+            why(&view).starts_with("the API server does not answer") && why(&view).contains("etcd is away")
+        );
         take(&mut view, failed(410, "too old"), "demo", "here").unwrap();
+        assert_eq!(why(&view), "the watch broke off and begins again: the API server refuses: too old");
         take(&mut view, Change::Job(Event::Apply(job_with(json!({})))), "demo", "here").unwrap();
         assert_eq!(view.trouble, None);
         let error = take(&mut view, failed(403, "no"), "demo", "here").unwrap_err();

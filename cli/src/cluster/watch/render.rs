@@ -21,7 +21,7 @@ pub(super) struct Size {
     pub(super) lines: usize,
 }
 
-/// The job in one line: `demo: Running, 1 of 2 tasks, 61 of 80 trials, 3.2 trials/s, at most 6 s left`.
+/// The job in one line: `demo: Running, 1 of 2 tasks, 61 of at most 80 trials, 3.2 trials/s, at most 6 s left`.
 pub(super) fn summary(view: &View, pace: &Pace) -> String {
     let status = view.job.status.clone().unwrap_or_default();
     let mut text = format!("{}: {}", view.job.name_any(), results::state(&view.job));
@@ -37,7 +37,7 @@ pub(super) fn summary(view: &View, pace: &Pace) -> String {
     let made = view.trials();
     match view.trials_left() {
         Some(left) if left > 0 => {
-            let _ = write!(text, ", {made} of {} trials", made + left);
+            let _ = write!(text, ", {made} of at most {} trials", made + left);
         }
         Some(_) if made > 0 && matches!(status.state, Some(State::Running)) => {
             let _ = write!(text, ", all {made} trials made, quiet rounds under way");
@@ -61,10 +61,12 @@ pub(super) fn summary(view: &View, pace: &Pace) -> String {
 /// Why the job stands as it does, where somebody has to know.
 pub(super) fn trouble(view: &View) -> Option<String> {
     if let Some(why) = &view.trouble {
-        return Some(format!("the API server does not answer, trying again: {}", one_line(why)));
+        return Some(one_line(why));
     }
     let status = view.job.status.as_ref()?;
-    let condition = results::reason(status)?;
+    let Some(condition) = results::reason(status) else {
+        return results::waiting(status).map(one_line);
+    };
     let waits = if condition.type_ == fractune_crds::conditions::STALLED {
         "; it goes on by itself once that is mended"
     } else {
@@ -226,7 +228,7 @@ mod tests {
         assert_eq!(
             frame(&view, &pace(), SIZE),
             [
-                "demo: Running, 1 of 2 tasks done, 61 of 80 trials, 3.2 trials/s, at most 6 s left",
+                "demo: Running, 1 of 2 tasks done, 61 of at most 80 trials, 3.2 trials/s, at most 6 s left",
                 "",
                 "TASK  KERNEL  PROBLEM  STATE     TRIALS    AT 50 %          AT 100 %",
                 "0     k       small    Complete  40 of 40  3.57 ms (2.31x)  1.94 ms (4.25x)",
@@ -250,9 +252,19 @@ mod tests {
              nothing else of it; it goes on by itself once that is mended"
         );
         view.away("connection refused".to_owned());
-        assert!(
-            frame(&view, &Pace::default(), SIZE)[1].contains("does not answer, trying again: connection")
-        );
+        assert_eq!(frame(&view, &Pace::default(), SIZE)[1], "connection refused");
+    }
+
+    #[test]
+    fn a_job_whose_pods_no_node_takes_says_so_before_it_is_stalled() {
+        let mut status = job("Pending");
+        status["conditions"] = json!([{"type": "Reconciling", "status": "True", "reason": "Starting",
+            "message": "no node can take the pods: Insufficient cpu", "lastTransitionTime": "2026-11-22T10:00:00Z"}]);
+        let view = View::new(job_with(status.clone()), Vec::new());
+        assert_eq!(frame(&view, &Pace::default(), SIZE)[1], "no node can take the pods: Insufficient cpu");
+        status["state"] = json!("Running");
+        let view = View::new(job_with(status), Vec::new());
+        assert_eq!(trouble(&view), None, "what it says of a job that runs is in the line above");
     }
 
     #[test]

@@ -125,7 +125,7 @@ mod tests {
         assert!(said.next(&view("Pending", 0), &pace, at(0)).unwrap().contains("Pending"));
         assert!(said.next(&view("Running", 0), &pace, at(1)).unwrap().contains("Running"));
         assert_eq!(said.next(&view("Running", 5), &pace, at(2)), None);
-        assert!(said.next(&view("Running", 9), &pace, at(11)).unwrap().contains("9 of 40 trials"));
+        assert!(said.next(&view("Running", 9), &pace, at(11)).unwrap().contains("9 of at most 40 trials"));
         assert_eq!(said.next(&view("Running", 9), &pace, at(60)), None, "nothing has happened");
         assert!(said.next(&view("Complete", 40), &pace, at(61)).unwrap().contains("Complete"));
     }

@@ -68,7 +68,7 @@ impl View {
         self.trouble = None;
     }
 
-    /// The server does not answer.
+    /// Nothing new is heard, in a sentence.
     pub(super) fn away(&mut self, why: String) {
         self.trouble = Some(why);
     }
