@@ -13,6 +13,10 @@ pub const RECONCILING: &str = "Reconciling";
 /// It cannot go on until somebody changes something; the message says what. It goes on by itself after that.
 pub const STALLED: &str = "Stalled";
 
+/// What Reconciling says of a job whose pods nothing keeps from starting: from the first pass on, so that a status is
+/// written once before there is something to tell.
+pub const PODS_ARE_STARTING: &str = "pods are starting";
+
 /// Reasons of conditions.
 pub mod reason {
     /// Every task is done.

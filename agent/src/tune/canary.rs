@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use fractune_tuner::measure::{CANARY_KINDS, Canary as Readings};
 use fractune_tuner::results::CanaryResult;
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::Mutex;
 
 use super::TaskRun;
 use super::backend::CanaryWorker;
@@ -43,9 +43,6 @@ impl Canary {
     /// A reading that is fresh, or is taken now with the whole gate held. None where there is no canary, it cannot be
     /// started, or it died of a neighbour's fault: the next reading has a new one.
     pub(super) async fn look(&self, run: &TaskRun<'_>) -> Result<Option<Reading>, RunError> {
-        if !run.backend.has_canary() {
-            return Ok(None);
-        }
         let mut state = self.0.lock().await;
         if let Some((at, number)) = state.last
             && at.elapsed() < FRESH
@@ -103,7 +100,7 @@ impl Canary {
 
     /// What it has said so far; none where there is no canary.
     pub(super) async fn result(&self, again: u32) -> Option<CanaryResult> {
-        let state: MutexGuard<'_, State> = self.0.lock().await;
+        let state = self.0.lock().await;
         let [compute, memory] = CANARY_KINDS.map(|kind| 100.0 * state.readings.worst(kind));
         let readings = u32::try_from(state.readings.readings()).unwrap_or(u32::MAX);
         (readings > 0).then_some(CanaryResult {

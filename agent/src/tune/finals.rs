@@ -229,11 +229,16 @@ fn agree(times_ns: &[u64], percent: u32) -> bool {
     }
 }
 
-/// The `count` fastest trials at a share, fastest first.
-fn fastest(trials: &[Trial], share: u8, count: usize) -> Vec<u32> {
+/// Times in nanoseconds and numbers of the trials that have one at a share, fastest first.
+pub(super) fn by_time(trials: &[Trial], share: u8) -> Vec<(u64, u32)> {
     let mut timed: Vec<_> = trials.iter().filter_map(|t| Some((t.time_ns(share)?, t.trial))).collect();
     timed.sort_unstable();
-    timed.into_iter().take(count).map(|(_, trial)| trial).collect()
+    timed
+}
+
+/// The `count` fastest trials at a share, fastest first.
+fn fastest(trials: &[Trial], share: u8, count: usize) -> Vec<u32> {
+    by_time(trials, share).into_iter().take(count).map(|(_, trial)| trial).collect()
 }
 
 /// Every finalist, and the default if it was timed anywhere.

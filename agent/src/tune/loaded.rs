@@ -9,7 +9,7 @@ use fractune_tuner::trial::Trial;
 
 use super::TaskRun;
 use super::batch::acquire;
-use super::finals::{Hold, Known, prepare, remember, rounds, turns};
+use super::finals::{Hold, Known, by_time, prepare, remember, rounds, turns};
 use super::plan::{Event, RunError};
 use super::session::Runner;
 use crate::gate::Need;
@@ -193,9 +193,7 @@ async fn beside(
 
 /// The trials that may be the best at a share beside a load, fastest first.
 fn contenders(trials: &[Trial], share: u8) -> Vec<u32> {
-    let mut timed: Vec<(u64, u32)> =
-        trials.iter().filter_map(|trial| Some((trial.time_ns(share)?, trial.trial))).collect();
-    timed.sort_unstable();
+    let timed = by_time(trials, share);
     let best = timed.first().map_or(0, |(time, _)| *time);
     let near = timed.into_iter().take_while(|(time, _)| *time as f64 <= best as f64 * WITHIN);
     near.take(MOST).map(|(_, trial)| trial).collect()

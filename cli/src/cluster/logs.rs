@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use fractune_agent::tune::exit;
+use fractune_crds::conditions::PODS_ARE_STARTING;
 use fractune_crds::{State, TuneJob, labels, names};
 use futures::stream::SelectAll;
 use futures::{AsyncBufReadExt as _, Stream, StreamExt as _};
@@ -14,7 +15,7 @@ use kube::{Api, ResourceExt as _};
 
 use super::args::Logs;
 use super::error::ClusterError;
-use super::results::{STARTING, is_current, reason, standing, waiting};
+use super::results::{is_current, reason, standing, waiting};
 use super::text::one_line;
 use super::{Session, find};
 use crate::commands::{print, print_error};
@@ -224,7 +225,7 @@ fn not_started(job: &TuneJob) -> Option<String> {
     let status = job.status.as_ref().filter(|_| is_current(job))?;
     let said = match reason(status) {
         Some(condition) => condition.message.as_str(),
-        None => waiting(status).filter(|said| *said != STARTING)?,
+        None => waiting(status).filter(|said| *said != PODS_ARE_STARTING)?,
     };
     Some(one_line(said))
 }
@@ -274,7 +275,7 @@ mod tests {
             of("Pending", "Reconciling", "no node can take the pods").as_deref(),
             Some("no node can take the pods")
         );
-        assert_eq!(of("Pending", "Reconciling", STARTING), None);
+        assert_eq!(of("Pending", "Reconciling", PODS_ARE_STARTING), None);
         assert_eq!(of("Running", "Reconciling", "0 of 2 tasks are done"), None);
         assert_eq!(
             of("Suspended", "Suspended", "waits for its queue").as_deref(),

@@ -84,9 +84,6 @@ pub(crate) fn reason(status: &TuneJobStatus) -> Option<&Condition> {
     [FAILED, STALLED, SUSPENDED].into_iter().find_map(is_true)
 }
 
-/// What the operator says of a job whose pods nothing keeps from starting.
-pub(crate) const STARTING: &str = "pods are starting";
-
 /// What the operator says of a job of which nothing runs yet.
 pub(crate) fn waiting(status: &TuneJobStatus) -> Option<&str> {
     let pending = status.state == Some(State::Pending);

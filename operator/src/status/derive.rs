@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use fractune_crds::conditions::{COMPLETE, FAILED, RECONCILING, STALLED, SUSPENDED, reason};
+use fractune_crds::conditions::{
+    COMPLETE, FAILED, PODS_ARE_STARTING, RECONCILING, STALLED, SUSPENDED, reason,
+};
 use fractune_crds::{State, TaskCounts, TuneJob, TuneJobStatus};
 use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::Job;
@@ -16,8 +18,6 @@ use crate::validate::{Checked, Stalled};
 
 /// Failed tasks that a condition tells of; the rest is counted.
 const MOST_FAILURES: usize = 5;
-/// Said from the first pass on, so that a status is written once before there is something to tell.
-const PODS_ARE_STARTING: &str = "pods are starting";
 /// How long Kubernetes may fail to create pods before that is told: it tries again by itself.
 const PATIENCE: SignedDuration = SignedDuration::from_secs(10);
 

@@ -244,11 +244,6 @@ impl Backend {
         }
     }
 
-    /// Whether there are canaries.
-    pub(super) fn has_canary(&self) -> bool {
-        matches!(self, Backend::Cuda(_))
-    }
-
     /// Whether others may measure on the device at the same time as this share.
     pub(super) fn has_neighbours(&self, share: u8) -> bool {
         matches!(self, Backend::Cuda(_)) && share < 100

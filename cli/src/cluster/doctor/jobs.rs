@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fractune_crds::State;
-use fractune_crds::conditions::{RECONCILING, STALLED};
+use fractune_crds::conditions::{PODS_ARE_STARTING, RECONCILING, STALLED};
 use kube::api::{DynamicObject, ListParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::{Api, ResourceExt as _};
@@ -11,7 +11,6 @@ use serde_json::Value;
 
 use super::check::Check;
 use super::{Session, text};
-use crate::cluster::results::STARTING;
 
 const NAME: &str = "jobs";
 /// Jobs of a kind that are named.
@@ -41,7 +40,7 @@ fn judge(jobs: &[DynamicObject], namespace: &str) -> Check {
         }
         if state == format!("{:?}", State::Pending) {
             let message = said(job, RECONCILING, "message");
-            waiting.extend((!message.is_empty() && message != STARTING).then_some((job, message)));
+            waiting.extend((!message.is_empty() && message != PODS_ARE_STARTING).then_some((job, message)));
         }
     }
     let words: Vec<String> = states.iter().map(|(state, count)| format!("{count} {state}")).collect();
