@@ -10,6 +10,7 @@ pub mod backend;
 pub mod compile;
 pub mod gate;
 pub mod link;
+mod lock;
 pub mod mps;
 #[cfg(feature = "node")]
 pub mod node;

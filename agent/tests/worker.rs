@@ -151,7 +151,7 @@ async fn a_right_candidate_passes_and_is_timed() {
     worker.reference(LIMIT).await.unwrap();
     worker.load(7, &load, LIMIT).await.unwrap();
     worker.verify(7, LIMIT).await.unwrap();
-    let times = worker.run(7, 5, LIMIT).await.unwrap();
+    let times = worker.run(7, 5, false, LIMIT).await.unwrap();
     assert!(times.times_ns.len() == 5 && times.times_ns.iter().all(|&t| t > 0), "{times:?}");
     worker.unload(7, LIMIT).await.unwrap();
     // Requests that make no sense are answered, and the worker lives on.
@@ -159,7 +159,7 @@ async fn a_right_candidate_passes_and_is_timed() {
     assert!(matches!(&gone, Failure::Fatal { message } if message.contains("7 is not loaded")), "{gone:?}");
     worker.load(7, &load, LIMIT).await.unwrap();
     assert!(matches!(worker.load(7, &load, LIMIT).await, Err(Failure::Fatal { .. })));
-    assert!(matches!(worker.run(7, 0, LIMIT).await, Err(Failure::Fatal { .. })));
+    assert!(matches!(worker.run(7, 0, false, LIMIT).await, Err(Failure::Fatal { .. })));
     worker.stop().await;
 }
 
@@ -314,7 +314,7 @@ async fn threads_work_under_confinement_and_outlive_their_candidate() {
         let load = bench.compile_with(&name, "#include <omp.h>", body, &["-fopenmp"]);
         worker.load(id, &load, LIMIT).await.unwrap();
         worker.verify(id, LIMIT).await.unwrap();
-        worker.run(id, 3, LIMIT).await.unwrap();
+        worker.run(id, 3, false, LIMIT).await.unwrap();
         worker.unload(id, LIMIT).await.unwrap();
     }
     worker.stop().await;
@@ -367,7 +367,7 @@ async fn outputs_with_contents_are_restored_before_every_run() {
     let mut worker = start(&init).await.unwrap();
     worker.load(1, &candidate, LIMIT).await.unwrap();
     worker.verify(1, LIMIT).await.unwrap();
-    worker.run(1, 5, LIMIT).await.unwrap();
+    worker.run(1, 5, false, LIMIT).await.unwrap();
     worker.verify(1, LIMIT).await.unwrap();
 }
 

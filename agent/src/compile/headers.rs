@@ -5,9 +5,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use sha2::{Digest as _, Sha256};
+
+use crate::lock::lock;
 
 /// Headers of one source that are looked at; one with more is not shared.
 const MOST: usize = 10_000;
@@ -193,10 +195,6 @@ pub(super) fn names_a_file(option: &str) -> bool {
         || option.contains("include")
         || option.contains("pch")
         || NAMING.iter().any(|naming| option.starts_with(naming))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

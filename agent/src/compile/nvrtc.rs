@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use fractune_tuner::trial::Outcome;
@@ -18,6 +18,7 @@ use super::headers::{Headers, names_a_file};
 use super::serve::{Reply, Request};
 use super::store::Store;
 use super::{Artifact, CompileFailure, Unit, from_first_error, too_late};
+use crate::lock::lock;
 use crate::process::{Group, spawn_group};
 use crate::worker::WorkerCommand;
 
@@ -307,11 +308,6 @@ impl Process {
         }
         Ok(serde_json::from_slice(&line)?)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing that is done under the lock can be left half done.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The compiler's message from its first error on, with a hint where its own headers are what breaks.

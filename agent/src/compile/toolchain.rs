@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
 use sha2::{Digest as _, Sha256};
 use tokio::process::Command;
 
 use super::headers::{Headers, names_a_file};
+use crate::lock::lock;
 
 /// A compiler that only tells of itself does so within this time.
 const TELL: Duration = Duration::from_secs(20);
@@ -82,7 +83,7 @@ impl Toolchain {
     }
 
     async fn described(&self, options: &[String]) -> Option<Arc<Described>> {
-        let known = || self.by_options.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = || lock(&self.by_options);
         if let Some(described) = known().get(options) {
             return described.clone();
         }

@@ -9,7 +9,7 @@ use super::core::Need;
 use super::crowding::Crowding;
 use super::error::GateError;
 use super::local::{Gate, Permit};
-use super::lock;
+use crate::lock::lock;
 
 /// What a run's measurements pass the gate by, while it searches.
 #[derive(Debug)]

@@ -15,8 +15,8 @@ use super::core::{Capacity, Need};
 use super::desk::Stage;
 use super::election::{Connection, Role, elect};
 use super::error::GateError;
-use super::lock;
 use super::protocol::{Reply, Request, append};
+use crate::lock::lock;
 
 /// How long to wait before joining again: a server that drops us at once must not keep this process busy.
 const PAUSE: Duration = Duration::from_millis(10);

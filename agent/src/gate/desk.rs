@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::core::{Capacity, Core, Event, Need};
 use super::error::GateError;
-use super::lock;
+use crate::lock::lock;
 
 /// How far a request has come.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,8 +14,8 @@ use super::core::{Capacity, Need};
 use super::desk::{Desk, Stage};
 use super::election::Role;
 use super::error::GateError;
-use super::lock;
 use super::waits::{NeedKind, Waits, record};
+use crate::lock::lock;
 
 #[cfg(test)]
 mod tests;

@@ -31,8 +31,3 @@ pub use self::local::{Gate, Permit};
 pub use self::protocol::{MAX_CLAIMS, MAX_LINE_BYTES, Reply, Request, VERSION};
 pub use self::service::Service;
 pub use self::waits::{NeedKind, Waits};
-
-/// Locks `mutex` also when a thread panicked while it held the lock: no state here is left half-changed.
-fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}

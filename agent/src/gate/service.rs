@@ -48,8 +48,9 @@ impl Service {
 mod tests {
     use std::sync::Mutex;
 
-    use super::super::{Gate, Need, lock};
+    use super::super::{Gate, Need};
     use super::*;
+    use crate::lock::lock;
 
     #[tokio::test]
     async fn a_guest_passes_a_served_gate_and_its_waits_are_heard_of() {

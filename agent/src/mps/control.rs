@@ -5,11 +5,11 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// The control program; with `-f` it is the daemon itself.
 const PROGRAM: &str = "nvidia-cuda-mps-control";
@@ -17,6 +17,8 @@ const PROGRAM: &str = "nvidia-cuda-mps-control";
 const PLACES: [&str; 2] = ["/usr/local/nvidia/bin", "/usr/bin"];
 /// How long the daemon may take to answer.
 pub(super) const ANSWER: Duration = Duration::from_secs(5);
+/// How long others may keep the daemon from taking a call.
+const ENGAGED: Duration = Duration::from_secs(2);
 /// How often a daemon that starts or ends is asked whether it answers.
 pub(super) const POLL: Duration = Duration::from_millis(20);
 /// Ends a daemon, whose servers give their clients two seconds.
@@ -68,6 +70,17 @@ impl Control {
     /// The daemon's pipe directory.
     pub(super) fn pipe(&self) -> &Path {
         &self.pipe
+    }
+
+    /// As [`Control::ask`], for a daemon that should be there: while another asks it, it takes no call, and is called again.
+    pub(super) async fn insist(&self, command: &str) -> Result<String, ControlError> {
+        let started = Instant::now();
+        loop {
+            match self.ask(command, ANSWER).await {
+                Err(ControlError::Refused(_)) if started.elapsed() < ENGAGED => sleep(POLL).await,
+                answer => return answer,
+            }
+        }
     }
 
     /// Gives the daemon a command, and returns what it prints.

@@ -18,7 +18,7 @@ mod session;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rustix::io::Errno;
 use tokio::net::UnixStream;
@@ -32,6 +32,8 @@ pub use protocol::{GuardCommand, Home};
 pub(crate) use control::PIPE_DIRECTORY;
 use control::{ANSWER, Control, LOG_DIRECTORY, processes, server_status, termination};
 use session::Session;
+
+use crate::lock::lock;
 
 /// The control program, in `PATH` or where drivers put it.
 ///
@@ -88,7 +90,7 @@ impl Mps {
         let no_answer = |reason| MpsError::NoAnswer { directory: directory.to_owned(), reason };
         let pipe = std::path::absolute(directory).map_err(|error| no_answer(error.to_string()))?;
         let control = Control::new(find_program(), pipe);
-        match control.ask("get_server_list", ANSWER).await {
+        match control.insist("get_server_list").await {
             Ok(_) => {}
             Err(ControlError::Program(_)) => knock(control.pipe()).await.map_err(no_answer)?,
             Err(error) => return Err(no_answer(error.to_string())),
@@ -235,7 +237,7 @@ impl Mps {
                 }
                 session.end().await;
                 let started = Session::start(guard, &self.gpu, home.as_ref()).await?;
-                *current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(started);
+                *lock(current) = Arc::new(started);
                 Ok(())
             }
         }
@@ -255,7 +257,7 @@ impl Mps {
         command: String,
         read: impl FnOnce(&str) -> Result<T, ControlError>,
     ) -> Result<T, MpsError> {
-        let answer = self.control().ask(&command, ANSWER).await.and_then(|printed| read(&printed));
+        let answer = self.control().insist(&command).await.and_then(|printed| read(&printed));
         answer.map_err(|source| MpsError::Control { command, source })
     }
 
@@ -275,7 +277,7 @@ impl Mps {
 }
 
 fn now(current: &Mutex<Arc<Session>>) -> Arc<Session> {
-    Arc::clone(&current.lock().unwrap_or_else(PoisonError::into_inner))
+    Arc::clone(&lock(current))
 }
 
 /// Whether somebody listens at the socket of a pipe directory.

@@ -223,6 +223,7 @@ impl<'a> Turn<'a> {
         let is_alone = if let Some((held, _)) = &self.held {
             held.is_alone()
         } else {
+            runner.open_ahead().await?;
             let entered = enter(self.run.access, self.need.clone()).await?;
             self.held.insert((entered, Instant::now())).0.is_alone()
         };
@@ -232,6 +233,7 @@ impl<'a> Turn<'a> {
             return Ok(measured);
         }
         self.end();
+        runner.open_ahead().await?;
         let _alone = acquire(self.run.gate, Need::Quiet).await?;
         runner.measure(prepared, best, true).await
     }

@@ -27,6 +27,9 @@ const GUESTS: usize = 3;
 const CONFIRMATIONS: RangeInclusive<usize> = 4..=8;
 /// The first of them measure the other shares' winners, too: what the share matrix says of those is less at stake.
 const WITH_GUESTS: usize = 2;
+/// Rounds of a fresh worker, at least, and run time of one of their turns in nanoseconds.
+const BRIEF_ROUNDS: u32 = 3;
+const BRIEF_TURN_NS: u64 = 4_000_000;
 
 /// So often a worker may be found dead when its round begins, before that is held against who has the turn.
 const MOST_LOST: u32 = 20;
@@ -179,9 +182,9 @@ pub(super) fn remember(known: &mut BTreeMap<u32, Vec<u64>>, entries: &[u32], tak
     known.extend(taken);
 }
 
-/// Measures the winners and the default once more, each share in workers of its own with no other beside them:
+/// Measures the winners and the default once more, each share in workers of its own with no other of the task beside them:
 /// memory that a worker got by chance, and idle clients of the same GPU, are worth a few percent. Further workers
-/// are asked while the winner's medians lie further apart than half of the noise that the job allows.
+/// are asked while the winner's medians lie further apart than the noise that the job allows.
 async fn confirm(
     run: &TaskRun<'_>,
     runners: &mut [Runner<'_>],
@@ -199,21 +202,24 @@ async fn confirm(
     for runner in runners {
         let here = Condition::quiet(runner.share);
         let mut medians = Vec::new();
-        for round in 1..=*CONFIRMATIONS.end() {
+        for number in 1..=*CONFIRMATIONS.end() {
             let own = |entry: &&u32| **entry == default || winners.get(&here) == Some(*entry);
-            let asked = entries.iter().filter(|entry| round <= WITH_GUESTS || own(entry)).copied().collect();
-            let samples = rounds(run, runner, prepared, BTreeSet::new(), asked, seen).await?;
+            let asked = entries.iter().filter(|entry| number <= WITH_GUESTS || own(entry)).copied().collect();
+            let samples = brief(run, runner, prepared, asked, seen).await?;
             let known: &mut BTreeMap<u32, Vec<u64>> = confirmed.entry(here).or_default();
             let winner = winners.get(&here).and_then(|winner| samples.get(winner));
             medians.extend(winner.and_then(|samples| median(samples)));
             for (trial, samples) in samples {
                 known.entry(trial).or_default().extend(samples);
             }
-            runner.stop().await;
-            if round >= *CONFIRMATIONS.start() && agree(&medians, run.plan.measure.max_noise_percent) {
+            if number >= *CONFIRMATIONS.start() && agree(&medians, run.plan.measure.max_noise_percent) {
                 break;
             }
+            if number < *CONFIRMATIONS.end() {
+                runner.renew().await?;
+            }
         }
+        runner.stop().await;
     }
     for known in confirmed.values_mut() {
         known.retain(|trial, _| !seen.condemned.contains(trial));
@@ -221,10 +227,10 @@ async fn confirm(
     Ok(confirmed)
 }
 
-/// Whether the times lie as close together as three do by chance alone only seldom: within half of `percent`.
+/// Whether all times lie within `percent` of the least.
 fn agree(times_ns: &[u64], percent: u32) -> bool {
     match (times_ns.iter().min(), times_ns.iter().max()) {
-        (Some(least), Some(most)) => (most - least) * 200 <= least * u64::from(percent),
+        (Some(least), Some(most)) => (most - least) * 100 <= least * u64::from(percent),
         _ => true,
     }
 }
@@ -288,20 +294,56 @@ pub(super) async fn rounds(
     }
     let condition = Condition::quiet(runner.share);
     (run.listener)(Event::Finals { task: run.number, condition, entries: entries.len() });
+    runner.open_ahead().await?;
     if run.backend.yields_between_rounds() {
-        return turns(run, runner, prepared, entries, &asked, seen, Hold::ByRound).await;
+        return turns(run, runner, prepared, entries, &asked, seen, Manner::ByRound).await;
     }
     let _quiet = acquire(run.gate, Need::Quiet).await?;
-    turns(run, runner, prepared, entries, &asked, seen, Hold::Kept).await
+    turns(run, runner, prepared, entries, &asked, seen, Manner::Kept).await
 }
 
-/// Who holds the whole gate while turns are made.
+/// A fresh worker's rounds, with the whole gate held once.
+async fn brief(
+    run: &TaskRun<'_>,
+    runner: &mut Runner<'_>,
+    prepared: &[Prepared],
+    asked: Vec<u32>,
+    seen: &mut Seen,
+) -> Result<BTreeMap<u32, Vec<u64>>, RunError> {
+    let condition = Condition::quiet(runner.share);
+    (run.listener)(Event::Finals { task: run.number, condition, entries: asked.len() });
+    runner.open_ahead().await?;
+    let _quiet = acquire(run.gate, Need::Quiet).await?;
+    turns(run, runner, prepared, asked.clone(), &asked, seen, Manner::Brief).await
+}
+
+/// How turns are made, and who holds the whole gate meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hold {
-    /// The caller does, from before the first turn until after the last.
+pub(super) enum Manner {
+    /// The caller holds it, from before the first turn until after the last.
     Kept,
     /// Each round does, so that others wait for a round, and not for all of them.
     ByRound,
+    /// The caller holds it, for few and short turns: what is asked is not how a worker's times scatter, but
+    /// which times this worker has.
+    Brief,
+}
+
+impl Manner {
+    fn policy(self, run: &TaskRun<'_>, runner: &Runner<'_>, entries: usize) -> FinalsPolicy {
+        let noise_percent = f64::from(run.plan.measure.max_noise_percent);
+        let budget_ns = |least_ns| runner.finalist_budget_ns(least_ns) * entries as u64;
+        match self {
+            Manner::Kept | Manner::ByRound => {
+                FinalsPolicy::new(noise_percent, budget_ns(run.backend.finalist_budget_ns()))
+            }
+            Manner::Brief => FinalsPolicy {
+                min_rounds: BRIEF_ROUNDS,
+                turn_ns: BRIEF_TURN_NS,
+                ..FinalsPolicy::new(noise_percent, budget_ns(u64::from(BRIEF_ROUNDS + 1) * BRIEF_TURN_NS))
+            },
+        }
+    }
 }
 
 /// The turns of rounds, whoever else is kept off the device or put on it.
@@ -312,10 +354,9 @@ pub(super) async fn turns(
     entries: Vec<u32>,
     asked: &[u32],
     seen: &mut Seen,
-    hold: Hold,
+    manner: Manner,
 ) -> Result<BTreeMap<u32, Vec<u64>>, RunError> {
-    let budget = runner.finalist_budget_ns() * entries.len() as u64;
-    let policy = FinalsPolicy::new(f64::from(run.plan.measure.max_noise_percent), budget);
+    let policy = manner.policy(run, runner, entries.len());
     let mut finals = Finals::new(entries, asked, policy);
     let limit = runner.limit(None);
     let mut loaded = BTreeSet::new();
@@ -324,7 +365,7 @@ pub(super) async fn turns(
     let mut lost_between = 0;
     while let Some(turn) = finals.next() {
         let round = finals.rounds();
-        let is_first = hold == Hold::ByRound && gate.as_ref().is_none_or(|(since, _)| *since != round);
+        let is_first = manner == Manner::ByRound && gate.as_ref().is_none_or(|(since, _)| *since != round);
         if is_first {
             drop(gate.take());
             gate = Some((round, acquire(run.gate, Need::Quiet).await?));
@@ -378,9 +419,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn workers_agree_within_half_of_the_noise_that_is_allowed() {
-        assert!(agree(&[1000, 1005, 1002], 1));
-        assert!(!agree(&[1000, 1006], 1));
+    fn workers_agree_within_the_noise_that_is_allowed() {
+        assert!(agree(&[1000, 1010, 1002], 1));
+        assert!(!agree(&[1000, 1011], 1));
         assert!(agree(&[], 1), "a winner that failed everywhere needs no further worker");
     }
 }

@@ -9,7 +9,7 @@ use fractune_tuner::trial::Trial;
 
 use super::TaskRun;
 use super::batch::acquire;
-use super::finals::{Hold, Known, by_time, prepare, remember, rounds, turns};
+use super::finals::{Known, Manner, by_time, prepare, remember, rounds, turns};
 use super::plan::{Event, RunError};
 use super::session::Runner;
 use crate::gate::Need;
@@ -156,6 +156,7 @@ async fn beside(
         if let Some(ns) = quiet_ns {
             runner.expect(ns.saturating_mul(SLOWER));
         }
+        runner.open_ahead().await?;
         let quiet = acquire(run.gate, Need::Quiet).await?;
         let measured = match neighbour.measure_alone().await {
             Ok(()) => {
@@ -166,7 +167,7 @@ async fn beside(
                     entries.clone(),
                     &asked,
                     &mut known.seen,
-                    Hold::Kept,
+                    Manner::Kept,
                 );
                 Box::pin(neighbour.beside(turns)).await
             }

@@ -152,10 +152,14 @@ impl<'a> Searching<'a> {
         // The default configuration comes first, and alone: it tells soonest whether anything works at all.
         self.ask_batch(1).await?;
         if self.under_way.iter().flatten().any(|asked| matches!(asked, Asked::New { .. })) {
-            if self.run.backend.compiles_beside() {
-                self.ask().await?;
+            // First in line at the compilers: nothing can be measured without it.
+            let run = self.run;
+            let reference = run.backend.prepare_reference(run.gate, run.task);
+            if run.backend.compiles_beside() {
+                future::try_join(reference, self.ask()).await?;
+            } else {
+                reference.await?;
             }
-            self.run.backend.prepare_reference(self.run.gate, self.run.task).await?;
             if let Some(leader) = runners.first_mut() {
                 leader.warm_up(self.run.access).await?;
             }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use fractune_tuner::measure::{Race, RacePolicy, Step, Verdict};
 use fractune_tuner::results::Footprint;
 use fractune_tuner::trial::Outcome;
+use futures::future;
 
 use super::backend::{Backend, Prepared};
 use super::batch::enter;
@@ -89,13 +90,24 @@ pub(super) struct Runner<'a> {
     task: &'a Task,
     pub(super) share: u8,
     worker: Option<Worker>,
+    /// Its next worker, without the reference's answers.
+    opened: Option<Worker>,
     notes: BTreeSet<String>,
     fastest_ns: Option<u64>,
 }
 
 impl<'a> Runner<'a> {
     pub(super) fn new(backend: &'a Backend, plan: &'a Plan, task: &'a Task, share: u8) -> Self {
-        Self { backend, plan, task, share, worker: None, notes: BTreeSet::new(), fastest_ns: None }
+        Self {
+            backend,
+            plan,
+            task,
+            share,
+            worker: None,
+            opened: None,
+            notes: BTreeSet::new(),
+            fastest_ns: None,
+        }
     }
 
     /// Expects runs of about this time in nanoseconds, before there was any.
@@ -103,8 +115,18 @@ impl<'a> Runner<'a> {
         self.fastest_ns = Some(self.fastest_ns.map_or(time_ns, |fastest| fastest.min(time_ns)));
     }
 
+    /// Opens its worker if it has none, as far as that can be done while others measure: what is opened before the gate is
+    /// asked for keeps nobody waiting.
+    pub(super) async fn open_ahead(&mut self) -> Result<(), RunError> {
+        if self.worker.is_none() && self.opened.is_none() {
+            self.opened = self.backend.open_worker(self.plan, self.task, self.share).await?;
+        }
+        Ok(())
+    }
+
     /// Starts the worker and has the reference run, before there is a trial to measure.
     pub(super) async fn warm_up(&mut self, access: &Access<'_>) -> Result<(), RunError> {
+        self.open_ahead().await?;
         let _held = enter(access, self.backend.need(self.share)).await?;
         self.worker().await.map(|_| ())
     }
@@ -212,8 +234,10 @@ impl<'a> Runner<'a> {
             let samples = recording.at(self.share, &prepared.configuration).1;
             return Ok(Times::of_single(samples.iter().copied().cycle().take(runs as usize).collect()));
         }
+        let is_warm = self.backend.is_warm();
         let Some(worker) = self.worker().await? else { return Ok(Times::of_single(Vec::new())) };
-        let times = worker.run(prepared.trial, runs, limit).await?;
+        let times = worker.run(prepared.trial, runs, is_warm, limit).await?;
+        self.backend.was_used();
         self.fastest_ns = times.times_ns.iter().copied().chain(self.fastest_ns).min();
         self.notes.extend(times.throttled.iter().map(|why| {
             format!(
@@ -311,24 +335,35 @@ impl<'a> Runner<'a> {
         self.notes.iter().cloned().collect()
     }
 
-    /// Run time in nanoseconds that the final rounds may take for each finalist: what the backend says, or
-    /// enough for a median where a run is long.
-    pub(super) fn finalist_budget_ns(&self) -> u64 {
-        let enough = self.fastest_ns.unwrap_or(0).saturating_mul(ENOUGH_FINAL_SAMPLES);
-        self.backend.finalist_budget_ns().max(enough)
+    /// Run time in nanoseconds that rounds may take for each entry: at least what is given, and enough for a median
+    /// where a run is long.
+    pub(super) fn finalist_budget_ns(&self, least_ns: u64) -> u64 {
+        self.fastest_ns.unwrap_or(0).saturating_mul(ENOUGH_FINAL_SAMPLES).max(least_ns)
     }
 
     /// Ends its worker, if it has one.
     pub(super) async fn stop(&mut self) {
-        if let Some(worker) = self.worker.take() {
+        for worker in self.worker.take().into_iter().chain(self.opened.take()) {
             worker.stop().await;
         }
+    }
+
+    /// Ends its worker and opens another meanwhile.
+    pub(super) async fn renew(&mut self) -> Result<(), RunError> {
+        let last = self.worker.take();
+        let stopping = async {
+            if let Some(last) = last {
+                last.stop().await;
+            }
+        };
+        future::join(stopping, self.open_ahead()).await.1
     }
 
     /// The worker, started if there is none; none for a recording.
     async fn worker(&mut self) -> Result<Option<&mut Worker>, RunError> {
         if self.worker.is_none() {
-            self.worker = self.backend.start_worker(self.plan, self.task, self.share).await?;
+            let opened = self.opened.take();
+            self.worker = self.backend.start_worker(self.plan, self.task, self.share, opened).await?;
             self.notes.extend(self.worker.iter().flat_map(|worker| worker.ready().notes.clone()));
         }
         Ok(self.worker.as_mut())

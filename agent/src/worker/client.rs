@@ -206,12 +206,18 @@ impl Worker {
         self.done(&Request::Verify { id }, limit).await
     }
 
-    /// Times `runs` runs of candidate `id`: as many times.
+    /// Times `runs` runs of candidate `id`: as many times. The device `is_warm` if others used it until just now.
     ///
     /// # Errors
     /// [`Failure`] when it fails.
-    pub async fn run(&mut self, id: u32, runs: u32, limit: Duration) -> Result<Times, Failure> {
-        match self.ask(&Request::Run { id, runs }, limit).await? {
+    pub async fn run(
+        &mut self,
+        id: u32,
+        runs: u32,
+        is_warm: bool,
+        limit: Duration,
+    ) -> Result<Times, Failure> {
+        match self.ask(&Request::Run { id, runs, warm: is_warm }, limit).await? {
             Reply::Times(times) if times.times_ns.len() == runs as usize => Ok(times),
             other => Err(self.out_of_protocol(&other).await),
         }

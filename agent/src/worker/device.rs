@@ -76,10 +76,10 @@ impl Device {
         }
     }
 
-    pub(super) fn run(&mut self, id: u32, runs: u32) -> Result<Reply, Fault> {
+    pub(super) fn run(&mut self, id: u32, runs: u32, is_warm: bool) -> Result<Reply, Fault> {
         match self {
             Self::Cpu(device) => Ok(Reply::Times(Times::of_single(device.run(id, runs)?))),
-            Self::Cuda(device) => device.run(id, runs).map(Reply::Times),
+            Self::Cuda(device) => device.run(id, runs, is_warm).map(Reply::Times),
             Self::Opened => Err(only_opened()),
         }
     }

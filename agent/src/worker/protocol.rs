@@ -11,7 +11,7 @@ use fractune_tuner::trial::Outcome;
 use serde::{Deserialize, Serialize};
 
 /// Version of the protocol. Parent and worker must agree on it exactly.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Longest line that either side accepts, in bytes.
 pub const MAX_LINE: usize = 64 << 20;
@@ -48,6 +48,9 @@ pub enum Request {
         id: u32,
         /// How many timed runs, from 1 to [`MAX_RUNS`].
         runs: u32,
+        /// Others used the device until just now: its clocks are up.
+        #[serde(default)]
+        warm: bool,
     },
     /// Unload a candidate.
     Unload {

@@ -88,7 +88,7 @@ fn answer(device: &mut Device, request: Request) -> Result<Reply, Fault> {
             return device.load(id, &load).map(|footprint| Reply::Loaded { footprint });
         }
         Request::Verify { id } => device.verify(id)?,
-        Request::Run { id, runs } => return device.run(id, runs),
+        Request::Run { id, runs, warm } => return device.run(id, runs, warm),
         Request::Unload { id } => device.unload(id)?,
         // Both were dealt with before a device was needed.
         Request::Init(_) | Request::Exit => {}

@@ -16,6 +16,8 @@ PROBLEMS = {
     "cuda-sgemm": ["{m: 1024, \"n\": 1024, k: 1024}", "{m: 2048, \"n\": 2048, k: 2048}", "{m: 512, \"n\": 2048, k: 1024}", "{m: 4096, \"n\": 512, k: 1024}"],
     "cuda-conv2d": ["conv-64x56", "conv-128x28", "conv-256x14", "conv-512x7"],
 }
+# As the examples that the kernels are from.
+MEASURE = "{minTimeMs: 5}"
 # Parameters that keep few values, so that a whole space is measured: 26 valid configurations.
 FEW = {"block_k": "[16]", "lanes_n": "[8]", "copy": "[0]", "fragments": "[1]", "unroll_k": "[4]", "group_m": "[1]", "min_blocks": "[1]", "stages": "[1, 2]", "block_m": "[64, 128]", "block_n": "[64, 128]", "thread_m": "[4, 8]", "thread_n": "[4, 8]"}
 
@@ -44,9 +46,9 @@ class Sharing(Bench):
 
     def together(self):
         """Eight tasks at three shares together, and one after another, share after share, with one compiler."""
-        budget = 8 if self.quick else 24
+        budget = 8 if self.quick else 40
         search = f"{{maxTrials: {budget}, seed: 1}}"
-        job = self.job("eight-tasks", [self.kernel(example) for example in PROBLEMS], search)
+        job = self.job("eight-tasks", [self.kernel(example) for example in PROBLEMS], search, MEASURE)
         folder, ours = self.tune(job, "together", "--parallelism", "8")
         made = self.measured(folder)
         rate = made / ours["seconds"]

@@ -255,11 +255,11 @@ impl Device {
 
     /// Times `runs` runs of candidate `id`, in nanoseconds. Where it was not verified, its first ever is
     /// preceded by an untimed one. Times that were taken while the card held its clocks down are dropped and
-    /// taken again; if that does not help, they come with the reason.
+    /// taken again; if that does not help, they come with the reason. The card `is_warm` if others used it until just now.
     ///
     /// # Errors
     /// [`Fault::Fatal`] when it is not loaded or `runs` is out of range; else as for `verify`.
-    pub fn run(&mut self, id: u32, runs: u32) -> Result<Times, Fault> {
+    pub fn run(&mut self, id: u32, runs: u32, is_warm: bool) -> Result<Times, Fault> {
         if !(1..=MAX_RUNS).contains(&runs) {
             return Err(Fault::fatal(format!("runs is {runs}: it must be from 1 to {MAX_RUNS}")));
         }
@@ -267,7 +267,7 @@ impl Device {
         let loaded = candidates.get_mut(&id).ok_or_else(|| not_loaded(id))?;
         let restores = slots.iter().any(|slot| matches!(slot, Slot::Output(output) if output.is_restored()));
         let restore = || restore(slots);
-        let mut times = || {
+        let mut times = |is_warm| {
             // The last candidate left scratch as it pleased.
             refresh_scratch(slots)?;
             if !loaded.warm {
@@ -276,9 +276,9 @@ impl Device {
                 context.wait()?;
                 loaded.warm = true;
             }
-            timer.times(&mut loaded.launchable, runs, restores.then_some(&restore as _))
+            timer.times(&mut loaded.launchable, runs, is_warm, restores.then_some(&restore as _))
         };
-        let mut taken = times();
+        let mut taken = times(is_warm);
         let mut throttled = None;
         for pause in COOL_DOWN.into_iter().map(Some).chain([None]) {
             let Some(watch) = watch.as_ref().filter(|_| taken.is_ok()) else { break };
@@ -291,7 +291,7 @@ impl Device {
                 break;
             };
             std::thread::sleep(pause);
-            taken = times();
+            taken = times(false);
         }
         let (times_ns, launches) = taken.map_err(|error| self.blame(&error))?;
         Ok(Times { times_ns, launches, throttled })

@@ -19,6 +19,7 @@ mod watch;
 pub use check::SOURCE as CHECKS;
 pub use device::Device;
 pub use open::Found;
+pub(crate) use timing::IDLE;
 
 /// The source of the loads that run beside what is measured.
 pub const LOADS: &str = include_str!("load.cu");

@@ -7,7 +7,13 @@ use cudarc::driver::sys::CUdevice_attribute as Attribute;
 use super::driver::{self, Context, DriverError, code};
 use super::resources::Limits;
 use crate::backend::Fault;
+use crate::mps::PIPE_DIRECTORY;
 use crate::worker::protocol::GpuReady;
+
+/// Whether this process is to be a client of an MPS daemon.
+fn is_client() -> bool {
+    std::env::var_os(PIPE_DIRECTORY).is_some_and(|directory| !directory.is_empty())
+}
 
 /// An open device.
 #[derive(Debug)]
@@ -43,6 +49,8 @@ impl Found {
             code::OUT_OF_MEMORY => Fault::fatal(format!(
                 "no GPU memory is left for a context: {error}; see nvidia-smi for who uses it"
             )),
+            // An MPS server that ends over somebody's fault leaves those who just come with any error.
+            _ if is_client() => Fault::lost(format!("the GPU cannot be opened: {error}")),
             _ => Fault::fatal(format!("the GPU cannot be opened: {error}")),
         })
     }

@@ -22,7 +22,7 @@ const GRAPH_NS: u64 = 200_000;
 /// Launches of a graph, at least and at most.
 const GRAPH: (u32, u32) = (2, 512);
 /// A device that was idle for so long has lowered its clocks...
-const IDLE: Duration = Duration::from_millis(500);
+pub(crate) const IDLE: Duration = Duration::from_millis(500);
 /// ...and is kept busy for so long before anything is timed.
 const WARM_UP: Duration = Duration::from_millis(30);
 
@@ -80,14 +80,17 @@ impl Timer {
     }
 
     /// Times of `runs` runs in nanoseconds, and of how many launches each is the mean. `restore` queues what must happen
-    /// before each of them, if anything must.
+    /// before each of them, if anything must. The device `is_warm` if others used it until just now.
     pub(super) fn times(
         &mut self,
         candidate: &mut Launchable,
         runs: u32,
+        is_warm: bool,
         restore: Option<&dyn Fn() -> Result<(), DriverError>>,
     ) -> Result<(Vec<u64>, u32), DriverError> {
-        self.warm_up(candidate, restore)?;
+        if !is_warm && self.last_used.elapsed() >= IDLE {
+            self.warm_up(candidate, restore)?;
+        }
         let mut times = Vec::with_capacity(runs as usize);
         if candidate.first_ns.is_none() {
             let first = self.singly(candidate, FIRST_RUNS, restore)?;
@@ -116,13 +119,10 @@ impl Timer {
 
     /// Keeps the device busy with the candidate until its clocks are up.
     fn warm_up(
-        &mut self,
+        &self,
         candidate: &mut Launchable,
         restore: Option<&dyn Fn() -> Result<(), DriverError>>,
     ) -> Result<(), DriverError> {
-        if self.last_used.elapsed() < IDLE {
-            return Ok(());
-        }
         let started = Instant::now();
         while started.elapsed() < WARM_UP {
             restore.map_or(Ok(()), |restore| restore())?;

@@ -10,11 +10,13 @@ use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use rustix::fs::OFlags;
+
+use crate::lock::lock;
 
 pub(crate) use entry::Entry;
 
@@ -58,7 +60,7 @@ impl Cache {
     /// What its user should know, once: why nothing is added to it.
     #[must_use]
     pub fn take_note(&self) -> Option<String> {
-        self.note.lock().unwrap_or_else(PoisonError::into_inner).take()
+        lock(&self.note).take()
     }
 
     /// The entry of a key, if there is one that is whole.
@@ -129,7 +131,7 @@ impl Cache {
     }
 
     fn say(&self, note: String) {
-        *self.note.lock().unwrap_or_else(PoisonError::into_inner) = Some(note);
+        *lock(&self.note) = Some(note);
     }
 }
 

@@ -128,7 +128,7 @@ impl Cpu {
             memory_limit_bytes: CANDIDATE_MEMORY,
             gpu: None,
         };
-        worker::start(&self.worker, &init, &env, Ready { verifies, task }).await
+        worker::start(&self.worker, &init, &env, Ready { verifies, task, opened: None }).await
     }
 
     /// What computes the right answers, compiled with the default configuration; none where nothing is verified.

@@ -204,21 +204,37 @@ impl Backend {
     pub(super) async fn prepare_reference(&self, gate: &Gate, task: &Task) -> Result<(), RunError> {
         match self {
             Backend::Cpu(cpu) => cpu.prepare_reference(gate, task).await,
-            Backend::Cuda(cuda) => cuda.reference(task).await.map(|_| ()),
+            Backend::Cuda(cuda) => cuda.prepare_reference(task).await,
             Backend::Replay(_) => Ok(()),
         }
     }
 
-    /// Starts a worker for a task at a share, with the reference's answers ready; none for a recording.
-    pub(super) async fn start_worker(
+    /// Opens a worker for a task at a share without running anything in it, while others measure; none where that would
+    /// disturb them. On CPUs a process that starts does.
+    pub(super) async fn open_worker(
         &self,
         plan: &Plan,
         task: &Task,
         share: u8,
     ) -> Result<Option<Worker>, RunError> {
         match self {
+            Backend::Cuda(cuda) => cuda.open_worker(plan, task, share).await.map(Some),
+            Backend::Cpu(_) | Backend::Replay(_) => Ok(None),
+        }
+    }
+
+    /// Starts a worker for a task at a share, or takes the one that was `opened`, with the reference's answers ready; none
+    /// for a recording.
+    pub(super) async fn start_worker(
+        &self,
+        plan: &Plan,
+        task: &Task,
+        share: u8,
+        opened: Option<Worker>,
+    ) -> Result<Option<Worker>, RunError> {
+        match self {
             Backend::Cpu(cpu) => cpu.start_worker(plan, task, share).await.map(Some),
-            Backend::Cuda(cuda) => cuda.start_worker(plan, task, share).await.map(Some),
+            Backend::Cuda(cuda) => cuda.start_worker(plan, task, share, opened).await.map(Some),
             Backend::Replay(_) => Ok(None),
         }
     }
@@ -241,6 +257,21 @@ impl Backend {
         match self {
             Backend::Cuda(cuda) => cuda.start_canary(task).await.map(Some),
             Backend::Cpu(_) | Backend::Replay(_) => Ok(None),
+        }
+    }
+
+    /// Whether a worker of this run used the device until just now, so that its clocks are up.
+    pub(super) fn is_warm(&self) -> bool {
+        match self {
+            Backend::Cuda(cuda) => cuda.is_warm(),
+            Backend::Cpu(_) | Backend::Replay(_) => false,
+        }
+    }
+
+    /// A worker of this run has used the device.
+    pub(super) fn was_used(&self) {
+        if let Backend::Cuda(cuda) = self {
+            cuda.was_used();
         }
     }
 

@@ -18,23 +18,25 @@ pub(super) const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// What a worker has to do before it is ready.
 pub(super) struct Ready<'a> {
-    /// Whether there is a reference to run.
+    /// Whether the reference is run, too.
     pub(super) verifies: bool,
     pub(super) task: &'a Task,
+    /// One that was opened before, and only lacks the reference's answers.
+    pub(super) opened: Option<Worker>,
 }
 
-/// Starts a worker with the reference's answers ready.
+/// Starts a worker, with the reference's answers ready if it verifies.
 pub(super) async fn start(
     command: &WorkerCommand,
     init: &Init,
     env: &[(String, OsString)],
     ready: Ready<'_>,
 ) -> Result<Worker, RunError> {
-    let Ready { verifies, task } = ready;
+    let Ready { verifies, task, mut opened } = ready;
     let started = std::time::Instant::now();
     let mut died = false;
     loop {
-        match start_once(command, init, env, verifies).await {
+        match start_once(command, init, env, verifies, opened.take()).await {
             // What dies once may have been killed from outside; what dies twice does so by itself.
             Err(
                 StartError::Worker(WorkerError::Setup(Failure::Died { .. }))
@@ -58,8 +60,12 @@ async fn start_once(
     init: &Init,
     env: &[(String, OsString)],
     verifies: bool,
+    opened: Option<Worker>,
 ) -> Result<Worker, StartError> {
-    let mut worker = Worker::start(command, init, env, WORKER_START).await.map_err(StartError::Worker)?;
+    let mut worker = match opened {
+        Some(opened) => opened,
+        None => Worker::start(command, init, env, WORKER_START).await.map_err(StartError::Worker)?,
+    };
     if verifies {
         worker.reference(WORKER_START).await.map_err(StartError::Reference)?;
     }

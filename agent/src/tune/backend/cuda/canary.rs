@@ -40,7 +40,7 @@ impl CanaryWorker {
     pub(in crate::tune) async fn read(&mut self) -> Result<BTreeMap<Neighbours, Vec<u64>>, Failure> {
         let mut reading = BTreeMap::new();
         for (&kind, &id) in CANARY_KINDS.iter().zip(&self.ids) {
-            reading.insert(kind, self.worker.run(id, RUNS, ANSWER).await?.times_ns);
+            reading.insert(kind, self.worker.run(id, RUNS, false, ANSWER).await?.times_ns);
         }
         Ok(reading)
     }

@@ -21,9 +21,11 @@ pub(super) const ANSWER: Duration = Duration::from_secs(20);
 const THREADS: u32 = 256;
 /// Blocks of the computing kernel that an SM holds, by its registers.
 const BLOCKS_PER_UNIT: u32 = 2;
-/// Rounds of each of its threads, and operations of a round: a block is over within about 50 us on an H100.
-const ROUNDS: u32 = 300;
-const OPERATIONS: u32 = 128;
+/// Rounds of each of its threads, and operations of a round: a block is over within about 100 us on an H100.
+const ROUNDS: u32 = 64;
+const OPERATIONS: u32 = 1024;
+/// Elements of its two matrices.
+const MATRICES: u64 = 2 * 2048 * 2048;
 const FLOAT4: u32 = 16;
 /// `float4`s of a thread of the streaming kernel.
 const PER_THREAD: u32 = 4;
@@ -57,7 +59,7 @@ impl Kernel {
                 let blocks = units.max(1) * BLOCKS_PER_UNIT * size.waves;
                 let threads = f64::from(blocks) * f64::from(THREADS);
                 let work = threads * f64::from(ROUNDS) * f64::from(OPERATIONS);
-                Some(Self { entry: "fractune_compute", length: THREADS.into(), count: ROUNDS, blocks, work })
+                Some(Self { entry: "fractune_compute", length: MATRICES, count: ROUNDS, blocks, work })
             }
             Neighbours::Memory => Some(Self {
                 entry: "fractune_memory",
@@ -101,7 +103,7 @@ impl Cuda {
             memory_limit_bytes: 0,
             gpu: Some(protocol::Gpu { checks: Some(self.checks().await?), load: true }),
         };
-        let ready = Ready { verifies: false, task };
+        let ready = Ready { verifies: false, task, opened: None };
         let mut worker = worker::start(&self.worker, &init, &self.environment(share), ready).await?;
         let units = worker.ready().units;
         let failed = |why: &dyn std::fmt::Display| {
@@ -176,12 +178,12 @@ mod tests {
 
     #[test]
     fn what_is_launched_covers_the_buffers_and_the_sms() {
-        let size = Size { waves: 40, streamed: 12 << 20 };
+        let size = Size { waves: 8, streamed: 12 << 20 };
         let memory = Kernel::of(Neighbours::Memory, 99, size).unwrap();
         assert_eq!(u64::from(memory.blocks * THREADS * PER_THREAD) * 4, memory.length);
         assert!((memory.work - f64::from(384 << 20)).abs() < 1.0, "192 MiB in and 192 MiB out");
         let compute = Kernel::of(Neighbours::Compute, 99, size).unwrap();
-        assert_eq!(compute.blocks, 99 * 2 * 40);
+        assert_eq!(compute.blocks, 99 * 2 * 8);
         assert!(Kernel::of(Neighbours::Quiet, 99, size).is_none());
     }
 }

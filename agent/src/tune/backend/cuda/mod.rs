@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use fractune_tuner::kernel::Language;
@@ -24,10 +25,11 @@ pub(in crate::tune) use neighbour::Neighbour;
 
 use super::worker::{self, RETRY_AFTER, Ready};
 use super::{Prepared, SHORTEST_COMPILE_LIMIT};
-use crate::backend::cuda::CHECKS;
+use crate::backend::cuda::{CHECKS, IDLE};
 use crate::compile::nvrtc::{Pool, Symbols};
 use crate::compile::{Artifact, CompileFailure, Store, Unit};
 use crate::gate::Gate;
+use crate::lock::lock;
 use crate::mps::{GuardCommand, Mps, MpsError, PIPE_DIRECTORY};
 use crate::nvml::{Card, Nvml};
 use crate::process::allowed_cpus;
@@ -76,6 +78,8 @@ pub struct Cuda {
     /// What a worker of each share read back.
     found: BTreeMap<u8, WorkerReady>,
     units: u32,
+    /// When a worker of this run used the GPU last.
+    last_used: Mutex<Option<Instant>>,
     notes: Vec<String>,
     /// Keeps runs apart that must not measure at once.
     _claim: File,
@@ -167,6 +171,7 @@ impl Cuda {
             checks: OnceCell::new(),
             found: BTreeMap::new(),
             units: 0,
+            last_used: Mutex::default(),
             notes,
             _claim: claim,
         };
@@ -285,11 +290,39 @@ impl Cuda {
         }
     }
 
-    /// Starts a worker for a task at a share, with the reference's answers ready.
-    pub(super) async fn start_worker(&self, plan: &Plan, task: &Task, share: u8) -> Result<Worker, RunError> {
-        let checks = self.checks().await?;
+    /// Compiles what every worker of a task needs.
+    pub(super) async fn prepare_reference(&self, task: &Task) -> Result<(), RunError> {
+        future::try_join(self.reference(task), self.checks()).await.map(|_| ())
+    }
+
+    /// Opens a worker for a task at a share: all that can be done while others measure.
+    pub(super) async fn open_worker(&self, plan: &Plan, task: &Task, share: u8) -> Result<Worker, RunError> {
+        let reference = self.reference(task).await?;
+        self.obtain(plan, share, reference, Ready { verifies: false, task, opened: None }).await
+    }
+
+    /// Starts a worker for a task at a share, with the reference's answers ready. It may be `opened` already.
+    pub(super) async fn start_worker(
+        &self,
+        plan: &Plan,
+        task: &Task,
+        share: u8,
+        opened: Option<Worker>,
+    ) -> Result<Worker, RunError> {
         let reference = self.reference(task).await?;
         let verifies = reference.is_some();
+        self.obtain(plan, share, reference, Ready { verifies, task, opened }).await
+    }
+
+    async fn obtain(
+        &self,
+        plan: &Plan,
+        share: u8,
+        reference: Option<Load>,
+        ready: Ready<'_>,
+    ) -> Result<Worker, RunError> {
+        let checks = self.checks().await?;
+        let Ready { verifies, task, mut opened } = ready;
         let init = Init {
             protocol: protocol::VERSION,
             seed: plan.search.seed.unsigned_abs(),
@@ -303,7 +336,7 @@ impl Cuda {
         };
         let started = Instant::now();
         loop {
-            let ready = Ready { verifies, task };
+            let ready = Ready { verifies, task, opened: opened.take() };
             let worker = worker::start(&self.worker, &init, &self.environment(share), ready).await?;
             // Never at a share that is not the one asked for. A client that comes while the daemon or its
             // server is gone runs without MPS, and says nothing.
@@ -321,6 +354,14 @@ impl Cuda {
             }
             self.revive().await;
         }
+    }
+
+    pub(super) fn is_warm(&self) -> bool {
+        lock(&self.last_used).is_some_and(|at| at.elapsed() < IDLE)
+    }
+
+    pub(super) fn was_used(&self) {
+        *lock(&self.last_used) = Some(Instant::now());
     }
 
     /// Starts the daemon again if it has died, and gives it a moment.
