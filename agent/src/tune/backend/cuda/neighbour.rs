@@ -16,8 +16,8 @@ use super::known::{ANSWER, Known, Size};
 use crate::tune::plan::RunError;
 use crate::worker::{Failure, Times, Worker};
 
-/// A launch is worth about 2 ms on an H100; what streams, 192 MiB in and out, is more than any second-level cache.
-const SIZE: Size = Size { waves: 40, streamed: 12 << 20 };
+/// A launch is worth about a millisecond on an H100, as a layer of a model is; what streams, 192 MiB in and out, is more than any second-level cache.
+const SIZE: Size = Size { waves: 8, streamed: 12 << 20 };
 /// One request is worth about this much time: launches follow each other without a gap within it.
 const REQUEST: Duration = Duration::from_millis(60);
 /// Runs that say how long a launch takes.
@@ -71,7 +71,7 @@ impl Neighbour {
     /// # Errors
     /// [`Failure`] where it cannot.
     pub(in crate::tune) async fn measure_alone(&mut self) -> Result<(), Failure> {
-        let times = self.worker.run(self.id, FIRST_RUNS, ANSWER).await?;
+        let times = self.worker.run(self.id, FIRST_RUNS, false, ANSWER).await?;
         self.alone_per_second = rate(self.work, &times.times_ns).unwrap_or(0.0);
         self.runs = runs_of_a_request(&times);
         Ok(())
@@ -88,7 +88,7 @@ impl Neighbour {
     ) -> Result<(T, results::Load), Failure> {
         let Self { worker, id, share, units, work, alone_per_second, runs } = self;
         let (result, launches, elapsed) =
-            beside(measure, async || worker.run(*id, *runs, ANSWER).await).await?;
+            beside(measure, async || worker.run(*id, *runs, false, ANSWER).await).await?;
         let load = results::Load {
             share: *share,
             units: *units,
