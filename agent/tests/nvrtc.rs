@@ -59,7 +59,7 @@ async fn pool_of(store: &Store, limit: Duration) -> Option<Pool> {
     let agent = env!("CARGO_BIN_EXE_fractune-agent");
     let args = [format!("FRACTUNE_NVRTC={}", nvrtc()?), agent.into(), "compile".into()];
     let command = WorkerCommand { program: "env".into(), args: args.map(Into::into).to_vec() };
-    let mut pool = Pool::start(command, store, limit).await.unwrap();
+    let mut pool = Pool::start(command, 2, store, limit).await.unwrap();
     pool.target([9, 0]);
     Some(pool)
 }

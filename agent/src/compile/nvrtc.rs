@@ -11,6 +11,7 @@ use fractune_tuner::trial::Outcome;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{ChildStdin, ChildStdout, Command};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::cache::Entry;
@@ -36,6 +37,8 @@ pub struct Pool {
     identity: Identity,
     headers: Headers,
     architecture: String,
+    /// One for each source that may be compiled at once, first come first served.
+    places: Semaphore,
     idle: Mutex<Vec<Process>>,
     /// Symbols of every artifact, by its key.
     made: Mutex<HashMap<String, Symbols>>,
@@ -62,12 +65,13 @@ pub struct Symbols {
 }
 
 impl Pool {
-    /// Starts a first compiler with `command`. Artifacts will be kept in `store`.
+    /// Starts a first compiler with `command`; `places` may be at work at once. Artifacts will be kept in `store`.
     ///
     /// # Errors
     /// [`CompileFailure::Machine`] if there is no NVRTC, with where it was looked for and what to install.
     pub async fn start(
         command: WorkerCommand,
+        places: usize,
         store: &Store,
         timeout: Duration,
     ) -> Result<Self, CompileFailure> {
@@ -79,6 +83,7 @@ impl Pool {
             headers: Headers::new(identity.includes.clone()),
             identity,
             architecture: String::new(),
+            places: Semaphore::new(places.max(1)),
             idle: Mutex::new(vec![process]),
             made: Mutex::default(),
         })
@@ -124,6 +129,8 @@ impl Pool {
             lock(&self.made).insert(key, symbols.clone());
             return Ok((Artifact { path, compile_ns: 0 }, symbols));
         }
+        let ended = |_| CompileFailure::Machine("the compilers have ended".into());
+        let _place = self.places.acquire().await.map_err(ended)?;
         let started = Instant::now();
         let idle = lock(&self.idle).pop();
         let mut result = self.compile(&request, idle).await;

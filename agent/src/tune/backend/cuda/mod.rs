@@ -147,7 +147,7 @@ impl Cuda {
                 .map_err(|error| RunError::Machine(format!("shares under 100 % need MPS, and {error}")))
         };
         let compiler = async {
-            Pool::start(target.command("compile"), store, timeout)
+            Pool::start(target.command("compile"), threads, store, timeout)
                 .await
                 .map_err(|failure| RunError::Machine(failure.to_string().replacen("cannot compile: ", "", 1)))
         };
