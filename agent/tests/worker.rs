@@ -160,6 +160,9 @@ async fn a_right_candidate_passes_and_is_timed() {
     worker.load(7, &load, LIMIT).await.unwrap();
     assert!(matches!(worker.load(7, &load, LIMIT).await, Err(Failure::Fatal { .. })));
     assert!(matches!(worker.run(7, 0, false, LIMIT).await, Err(Failure::Fatal { .. })));
+    let here = worker.relocate(LIMIT).await.unwrap_err();
+    assert!(matches!(&here, Failure::Fatal { message } if message.contains("a GPU's memory")), "{here:?}");
+    worker.verify(7, LIMIT).await.unwrap();
     worker.stop().await;
 }
 

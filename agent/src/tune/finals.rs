@@ -6,44 +6,24 @@ use std::ops::RangeInclusive;
 
 use fractune_tuner::condition::{Condition, conditions};
 use fractune_tuner::kernel::Configuration;
-use fractune_tuner::measure::{
-    FinalSamples, Finals, FinalsPolicy, Measured, cross_plan, median, result_under, suspects, winners,
-};
-use fractune_tuner::results::{Footprint, LoadedResult, ShareResult};
-use fractune_tuner::trial::{Outcome, Trial};
+use fractune_tuner::measure::{FinalSamples, Measured, cross_plan, median, result_under, suspects, winners};
+use fractune_tuner::results::{LoadedResult, ShareResult};
+use fractune_tuner::trial::Trial;
 
 use super::backend::Prepared;
-use super::batch::acquire;
 use super::plan::{Event, RunError};
+use super::rounds::{Seen, brief, rounds};
 use super::search::Found;
 use super::session::Runner;
 use super::{TaskRun, loaded};
 use crate::compile::CompileFailure;
-use crate::gate::{Need, Permit};
 
 /// How many of another share's finalists join a share's own: among them, most likely, the other's winner.
 const GUESTS: usize = 3;
-/// Fresh workers that measure a share's winner: at least, and at most while they disagree.
+/// Places in the GPU's memory where a share's winner is measured: at least, and at most while they disagree.
 const CONFIRMATIONS: RangeInclusive<usize> = 4..=8;
-/// The first of them measure the other shares' winners, too: what the share matrix says of those is less at stake.
+/// In the first of them the other shares' winners are measured, too: what the share matrix says of those is less at stake.
 const WITH_GUESTS: usize = 2;
-/// Rounds of a fresh worker, at least, and run time of one of their turns in nanoseconds.
-const BRIEF_ROUNDS: u32 = 3;
-const BRIEF_TURN_NS: u64 = 4_000_000;
-
-/// So often a worker may be found dead when its round begins, before that is held against who has the turn.
-const MOST_LOST: u32 = 20;
-
-/// What rounds tell of trials beside their times.
-#[derive(Debug, Default)]
-pub(super) struct Seen {
-    /// Trials that answered wrongly, under whatever condition.
-    pub(super) condemned: BTreeSet<u32>,
-    /// Trials that failed in their turn, in rounds since this was last emptied.
-    pub(super) failed: BTreeSet<u32>,
-    /// What trials ask of the device, which is the same at every share.
-    footprints: BTreeMap<u32, Footprint>,
-}
 
 /// What is known of a task's finalists.
 pub(super) struct Known {
@@ -182,9 +162,9 @@ pub(super) fn remember(known: &mut BTreeMap<u32, Vec<u64>>, entries: &[u32], tak
     known.extend(taken);
 }
 
-/// Measures the winners and the default once more, each share in workers of its own with no other of the task beside them:
-/// memory that a worker got by chance, and idle clients of the same GPU, are worth a few percent. Further workers
-/// are asked while the winner's medians lie further apart than the noise that the job allows.
+/// Measures the winners and the default once more, each share in a worker of its own with no other of the task beside it,
+/// and in several places of the GPU's memory: what a worker got by chance, and idle clients of the same GPU, are worth a few
+/// percent. Further places are tried while the winner's medians lie further apart than the noise that the job allows.
 async fn confirm(
     run: &TaskRun<'_>,
     runners: &mut [Runner<'_>],
@@ -206,7 +186,7 @@ async fn confirm(
         for number in 1..=*CONFIRMATIONS.end() {
             let own = |entry: &&u32| **entry == default || winners.get(&here) == Some(*entry);
             let asked = entries.iter().filter(|entry| number <= WITH_GUESTS || own(entry)).copied().collect();
-            let samples = brief(run, runner, prepared, asked, seen).await?;
+            let samples = brief(run, runner, prepared, asked, number > 1, seen).await?;
             let known: &mut BTreeMap<u32, Vec<u64>> = confirmed.entry(here).or_default();
             let winner = winners.get(&here).and_then(|winner| samples.get(winner));
             medians.extend(winner.and_then(|samples| median(samples)));
@@ -215,9 +195,6 @@ async fn confirm(
             }
             if number >= *CONFIRMATIONS.start() && agree(&medians, run.plan.measure.max_noise_percent) {
                 break;
-            }
-            if number < *CONFIRMATIONS.end() {
-                runner.renew().await?;
             }
         }
         runner.stop().await;
@@ -279,151 +256,14 @@ pub(super) async fn prepare(
     }
 }
 
-/// One share's rounds with the whole gate held and nothing beside, between `contenders`, which are dropped once they cannot win,
-/// and those whose time is `asked` for in any case. Entries that failed or were dropped are left out.
-pub(super) async fn rounds(
-    run: &TaskRun<'_>,
-    runner: &mut Runner<'_>,
-    prepared: &[Prepared],
-    contenders: BTreeSet<u32>,
-    asked: Vec<u32>,
-    seen: &mut Seen,
-) -> Result<BTreeMap<u32, Vec<u64>>, RunError> {
-    let entries: BTreeSet<u32> = contenders.into_iter().chain(asked.iter().copied()).collect();
-    let entries: Vec<u32> = entries.into_iter().filter(|e| prepared.iter().any(|p| p.trial == *e)).collect();
-    if entries.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let condition = Condition::quiet(runner.share);
-    (run.listener)(Event::Finals { task: run.number, condition, entries: entries.len() });
-    runner.open_ahead().await?;
-    if run.backend.yields_between_rounds() {
-        return turns(run, runner, prepared, entries, &asked, seen, Manner::ByRound).await;
-    }
-    let _quiet = acquire(run.gate, Need::Quiet).await?;
-    turns(run, runner, prepared, entries, &asked, seen, Manner::Kept).await
-}
-
-/// A fresh worker's rounds, with the whole gate held once.
-async fn brief(
-    run: &TaskRun<'_>,
-    runner: &mut Runner<'_>,
-    prepared: &[Prepared],
-    asked: Vec<u32>,
-    seen: &mut Seen,
-) -> Result<BTreeMap<u32, Vec<u64>>, RunError> {
-    let condition = Condition::quiet(runner.share);
-    (run.listener)(Event::Finals { task: run.number, condition, entries: asked.len() });
-    runner.open_ahead().await?;
-    let _quiet = acquire(run.gate, Need::Quiet).await?;
-    turns(run, runner, prepared, asked.clone(), &asked, seen, Manner::Brief).await
-}
-
-/// How turns are made, and who holds the whole gate meanwhile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Manner {
-    /// The caller holds it, from before the first turn until after the last.
-    Kept,
-    /// Each round does, so that others wait for a round, and not for all of them.
-    ByRound,
-    /// The caller holds it, for few and short turns: what is asked is not how a worker's times scatter, but
-    /// which times this worker has.
-    Brief,
-}
-
-impl Manner {
-    fn policy(self, run: &TaskRun<'_>, runner: &Runner<'_>, entries: usize) -> FinalsPolicy {
-        let noise_percent = f64::from(run.plan.measure.max_noise_percent);
-        let budget_ns = |least_ns| runner.finalist_budget_ns(least_ns) * entries as u64;
-        match self {
-            Manner::Kept | Manner::ByRound => {
-                FinalsPolicy::new(noise_percent, budget_ns(run.backend.finalist_budget_ns()))
-            }
-            Manner::Brief => FinalsPolicy {
-                min_rounds: BRIEF_ROUNDS,
-                turn_ns: BRIEF_TURN_NS,
-                ..FinalsPolicy::new(noise_percent, budget_ns(u64::from(BRIEF_ROUNDS + 1) * BRIEF_TURN_NS))
-            },
-        }
-    }
-}
-
-/// The turns of rounds, whoever else is kept off the device or put on it.
-pub(super) async fn turns(
-    run: &TaskRun<'_>,
-    runner: &mut Runner<'_>,
-    prepared: &[Prepared],
-    entries: Vec<u32>,
-    asked: &[u32],
-    seen: &mut Seen,
-    manner: Manner,
-) -> Result<BTreeMap<u32, Vec<u64>>, RunError> {
-    let policy = manner.policy(run, runner, entries.len());
-    let mut finals = Finals::new(entries, asked, policy);
-    let limit = runner.limit(None);
-    let mut loaded = BTreeSet::new();
-    let mut excused = BTreeSet::new();
-    let mut gate: Option<(u32, Permit)> = None;
-    let mut lost_between = 0;
-    while let Some(turn) = finals.next() {
-        let round = finals.rounds();
-        let is_first = manner == Manner::ByRound && gate.as_ref().is_none_or(|(since, _)| *since != round);
-        if is_first {
-            drop(gate.take());
-            gate = Some((round, acquire(run.gate, Need::Quiet).await?));
-        }
-        let Some(entry) = prepared.iter().find(|prepared| prepared.trial == turn.trial) else {
-            finals.fail(turn.trial);
-            continue;
-        };
-        let opened = if loaded.contains(&turn.trial) { Ok(None) } else { runner.open(entry, limit).await };
-        let times = match opened {
-            Ok(footprint) => {
-                seen.footprints.extend(footprint.map(|footprint| (turn.trial, footprint)));
-                runner.run(entry, turn.runs, limit).await
-            }
-            Err(failure) => Err(failure),
-        };
-        match times {
-            Ok(times) => {
-                loaded.insert(turn.trial);
-                finals.record(turn.trial, &times.times_ns, times.launches);
-            }
-            Err(trouble) => {
-                let measured = runner.judge(trouble, entry, limit).await?;
-                loaded.remove(&turn.trial);
-                if !runner.is_running() {
-                    loaded.clear();
-                }
-                if measured.outcome == Outcome::WrongAnswer {
-                    seen.condemned.insert(turn.trial);
-                }
-                // Others were on the device since the last round, and may have taken it from this worker.
-                let was_between = is_first && measured.device_error && lost_between < MOST_LOST;
-                lost_between += u32::from(was_between);
-                // A worker may die through no fault of this entry, but not twice: it has its turn again.
-                if !was_between && (!measured.device_error || !excused.insert(turn.trial)) {
-                    finals.fail(turn.trial);
-                    seen.failed.insert(turn.trial);
-                }
-            }
-        }
-    }
-    for entry in prepared.iter().filter(|entry| loaded.contains(&entry.trial)) {
-        runner.close(entry).await;
-    }
-    let stayed = finals.standings().into_iter().filter(|standing| standing.stayed);
-    Ok(stayed.map(|standing| (standing.trial, standing.samples)).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn workers_agree_within_the_noise_that_is_allowed() {
+    fn places_agree_within_the_noise_that_is_allowed() {
         assert!(agree(&[1000, 1010, 1002], 1));
         assert!(!agree(&[1000, 1011], 1));
-        assert!(agree(&[], 1), "a winner that failed everywhere needs no further worker");
+        assert!(agree(&[], 1), "a winner that failed everywhere needs no further place");
     }
 }

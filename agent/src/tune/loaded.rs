@@ -9,8 +9,9 @@ use fractune_tuner::trial::Trial;
 
 use super::TaskRun;
 use super::batch::acquire;
-use super::finals::{Known, Manner, by_time, prepare, remember, rounds, turns};
+use super::finals::{Known, by_time, prepare, remember};
 use super::plan::{Event, RunError};
+use super::rounds::{Manner, rounds, turns};
 use super::session::Runner;
 use crate::gate::Need;
 

@@ -11,6 +11,7 @@ mod loaded;
 mod memory;
 mod plan;
 pub mod recheck;
+mod rounds;
 mod search;
 mod session;
 mod socket;

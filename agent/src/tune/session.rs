@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use fractune_tuner::measure::{Race, RacePolicy, Step, Verdict};
 use fractune_tuner::results::Footprint;
 use fractune_tuner::trial::Outcome;
-use futures::future;
 
 use super::backend::{Backend, Prepared};
 use super::batch::enter;
@@ -356,15 +355,15 @@ impl<'a> Runner<'a> {
         self.trusts = trusts;
     }
 
-    /// Ends its worker and opens another meanwhile.
-    pub(super) async fn renew(&mut self) -> Result<(), RunError> {
-        let last = self.worker.take();
-        let stopping = async {
-            if let Some(last) = last {
-                last.stop().await;
-            }
-        };
-        future::join(stopping, self.open_ahead()).await.1
+    /// Puts its worker's buffers elsewhere in memory; where that cannot be done, another worker has them elsewhere.
+    pub(super) async fn relocate(&mut self) -> Result<(), RunError> {
+        if let Some(worker) = &mut self.worker
+            && worker.relocate(ANSWER).await.is_ok()
+        {
+            return Ok(());
+        }
+        self.stop().await;
+        self.open_ahead().await
     }
 
     /// The worker, started if there is none; none for a recording.

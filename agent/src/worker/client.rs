@@ -198,6 +198,14 @@ impl Worker {
         }
     }
 
+    /// Has the buffers put elsewhere in the GPU's memory, where no candidate is loaded any more.
+    ///
+    /// # Errors
+    /// [`Failure`] where there is no room for that.
+    pub async fn relocate(&mut self, limit: Duration) -> Result<(), Failure> {
+        self.done(&Request::Relocate, limit).await
+    }
+
     /// Runs candidate `id` once and compares its outputs with the reference's.
     ///
     /// # Errors

@@ -60,6 +60,16 @@ impl Device {
         }
     }
 
+    pub(super) fn relocate(&mut self) -> Result<(), Fault> {
+        match self {
+            Self::Cpu(_) => {
+                Err(Fault::fatal("relocate: only what lies in a GPU's memory can be put elsewhere"))
+            }
+            Self::Cuda(device) => device.relocate(),
+            Self::Opened => Err(only_opened()),
+        }
+    }
+
     pub(super) fn load(&mut self, id: u32, load: &Load) -> Result<Option<Footprint>, Fault> {
         match self {
             Self::Cpu(device) => device.load(id, load).map(|()| None),

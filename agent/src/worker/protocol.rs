@@ -27,6 +27,8 @@ pub enum Request {
     Init(Box<Init>),
     /// Run the reference and keep its outputs, unless that is done already.
     Reference,
+    /// Put the buffers elsewhere in a GPU's memory, and unload every candidate.
+    Relocate,
     /// Load a candidate under a number of the parent's choice. Answered by [`Reply::Loaded`].
     Load {
         /// Number of the candidate, not in use by another loaded one.

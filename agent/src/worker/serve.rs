@@ -84,6 +84,7 @@ fn check_version(init: &Init) -> Result<(), Fault> {
 fn answer(device: &mut Device, request: Request) -> Result<Reply, Fault> {
     match request {
         Request::Reference => device.run_reference()?,
+        Request::Relocate => device.relocate()?,
         Request::Load { id, load } => {
             return device.load(id, &load).map(|footprint| Reply::Loaded { footprint });
         }

@@ -65,7 +65,7 @@ class Sharing(Bench):
         self.figures.add("against one after another, share after share, with a compiler on every CPU", told)
 
     def eight_tasks(self):
-        budget = 8 if self.quick else 24
+        budget = 8 if self.quick else 48
         return self.job("eight-tasks", [self.kernel(example) for example in PROBLEMS], f"{{maxTrials: {budget}, seed: 1}}", MEASURE)
 
     def one_after_another(self, name, allowed):

@@ -39,6 +39,13 @@ impl Buffer {
         Ok(buffer)
     }
 
+    /// Another buffer that holds the same.
+    pub(super) fn elsewhere(&self, context: &Rc<Context>) -> Result<Self, DriverError> {
+        let other = Self::new(context, self.bytes)?;
+        other.copy(self)?;
+        Ok(other)
+    }
+
     /// What a kernel gets.
     pub(super) fn address(&self) -> u64 {
         self.memory.address() + ZONE as u64

@@ -33,7 +33,7 @@ const SHIFTS: u64 = 64;
 #[derive(Debug)]
 pub struct Device {
     /// Takes up memory, so that the buffers lie where no earlier worker had them.
-    _shift: Option<Memory>,
+    shift: Option<Memory>,
     pub(super) context: Rc<Context>,
     pub(super) limits: Limits,
     checks: Checks,
@@ -92,7 +92,7 @@ impl Device {
         let is_load = init.gpu.as_ref().is_some_and(|gpu| gpu.load);
         let watch = if is_load { None } else { Watch::open(&ready.uuid) };
         let (seed, candidates) = (init.seed, BTreeMap::new());
-        Ok(Self { _shift: shift, context, limits, checks, timer, watch, seed, slots, reference, candidates })
+        Ok(Self { shift, context, limits, checks, timer, watch, seed, slots, reference, candidates })
     }
 
     /// Whether the device still works for this process.
@@ -142,6 +142,25 @@ impl Device {
             let sum = self.checks.sum(&buffer).map_err(|error| gone(&error))?;
             output.expected = Some(Expected { buffer, host, sum, absolute });
         }
+        Ok(())
+    }
+
+    /// Puts the buffers that candidates see elsewhere in the GPU's memory, as another worker would have them. Candidates
+    /// know the old places, and are unloaded.
+    ///
+    /// # Errors
+    /// [`Fault::Fatal`] where there is no room beside them, and they stay where they are; [`Fault::Lost`] when the device is.
+    pub fn relocate(&mut self) -> Result<(), Fault> {
+        self.candidates.clear();
+        let context = &self.context;
+        let shift = shift(context);
+        let buffers = self.slots.iter().filter_map(Slot::seen);
+        let moved: Result<Vec<Buffer>, _> = buffers.map(|buffer| buffer.elsewhere(context)).collect();
+        let moved = moved.map_err(|error| no_memory(context, &error))?;
+        for (buffer, moved) in self.slots.iter_mut().filter_map(Slot::seen_mut).zip(moved) {
+            *buffer = moved;
+        }
+        drop(std::mem::replace(&mut self.shift, shift));
         Ok(())
     }
 

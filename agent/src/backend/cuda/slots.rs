@@ -129,6 +129,26 @@ impl Slot {
     }
 }
 
+impl Slot {
+    /// What candidates see of it in the GPU's memory.
+    pub(super) fn seen(&self) -> Option<&Buffer> {
+        match self {
+            Self::Input(input) => Some(&input.buffer),
+            Self::Output(output) => Some(&output.buffer),
+            Self::Scalar { .. } => None,
+        }
+    }
+
+    /// As [`Self::seen`], to be replaced.
+    pub(super) fn seen_mut(&mut self) -> Option<&mut Buffer> {
+        match self {
+            Self::Input(input) => Some(&mut input.buffer),
+            Self::Output(output) => Some(&mut output.buffer),
+            Self::Scalar { .. } => None,
+        }
+    }
+}
+
 impl Input {
     pub(super) fn refill(&self, seed: u64) -> Result<(), DriverError> {
         let bytes = self.buffer.bytes();

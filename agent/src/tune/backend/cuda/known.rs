@@ -6,6 +6,7 @@ use fractune_tuner::condition::Neighbours;
 use fractune_tuner::kernel::{ElementType, Init as Contents};
 use fractune_tuner::settings::CacheState;
 use fractune_tuner::task::Task;
+use futures::future;
 
 use super::super::worker::{self, Ready};
 use super::Cuda;
@@ -17,6 +18,10 @@ use crate::worker::protocol::{self, Argument, Buffer, Init, Launch, Load, Scalar
 
 /// A request is answered within this time, whatever runs beside.
 pub(super) const ANSWER: Duration = Duration::from_secs(20);
+
+/// Names of the kernels.
+const COMPUTE: &str = "fractune_compute";
+const MEMORY: &str = "fractune_memory";
 
 const THREADS: u32 = 256;
 /// Blocks of the computing kernel that an SM holds, by its registers.
@@ -59,10 +64,10 @@ impl Kernel {
                 let blocks = units.max(1) * BLOCKS_PER_UNIT * size.waves;
                 let threads = f64::from(blocks) * f64::from(THREADS);
                 let work = threads * f64::from(ROUNDS) * f64::from(OPERATIONS);
-                Some(Self { entry: "fractune_compute", length: MATRICES, count: ROUNDS, blocks, work })
+                Some(Self { entry: COMPUTE, length: MATRICES, count: ROUNDS, blocks, work })
             }
             Neighbours::Memory => Some(Self {
-                entry: "fractune_memory",
+                entry: MEMORY,
                 length: u64::from(size.streamed) * 4,
                 count: size.streamed,
                 blocks: size.streamed.div_ceil(THREADS * PER_THREAD),
@@ -126,19 +131,18 @@ impl Cuda {
         Ok(Known { worker, units, loaded })
     }
 
+    /// Compiles every known kernel, so that nobody who needs one stands in line at the compilers behind a batch. What does not
+    /// compile is told when it is needed.
+    pub(super) async fn compile_known(&self) {
+        let units = [COMPUTE, MEMORY].map(unit);
+        future::join_all(units.iter().map(|unit| self.compiler.build(unit, &[]))).await;
+    }
+
     async fn known_kernel(&self, kernel: Kernel) -> Result<Load, RunError> {
         let Kernel { entry, count, blocks, .. } = kernel;
-        let unit = Unit {
-            name: "load",
-            source: LOADS,
-            entry,
-            arguments: Vec::new(),
-            options: &[],
-            macros: Vec::new(),
-        };
         let (artifact, symbols) = self
             .compiler
-            .build(&unit, &[])
+            .build(&unit(entry), &[])
             .await
             .map_err(|failure| RunError::Machine(format!("{entry} does not compile: {failure}")))?;
         Ok(Load {
@@ -149,6 +153,10 @@ impl Cuda {
             launch: Some(Launch { grid: [blocks, 1, 1], block: [THREADS, 1, 1], shared_bytes: 0 }),
         })
     }
+}
+
+fn unit(entry: &str) -> Unit<'_> {
+    Unit { name: "load", source: LOADS, entry, arguments: Vec::new(), options: &[], macros: Vec::new() }
 }
 
 /// What all known kernels take: (out, in, count).

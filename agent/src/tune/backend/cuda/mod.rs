@@ -5,6 +5,7 @@ mod card;
 mod known;
 mod neighbour;
 mod ready;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -20,10 +21,10 @@ use futures::future;
 use tokio::sync::OnceCell;
 
 pub(in crate::tune) use canary::CanaryWorker;
-use card::{find_card, is_the_same, others};
+use card::{find_card, others};
 pub(in crate::tune) use neighbour::Neighbour;
 
-use super::worker::{self, RETRY_AFTER, Ready};
+use super::worker;
 use super::{Prepared, SHORTEST_COMPILE_LIMIT};
 use crate::backend::cuda::{CHECKS, IDLE};
 use crate::compile::nvrtc::{Pool, Symbols};
@@ -33,16 +34,14 @@ use crate::lock::lock;
 use crate::mps::{GuardCommand, Mps, MpsError, PIPE_DIRECTORY};
 use crate::nvml::{Card, Nvml};
 use crate::process::allowed_cpus;
-use crate::slot::{self, Slot};
+use crate::slot::Slot;
 use crate::tune::plan::{Plan, RunError};
 use crate::tune::socket;
-use crate::worker::protocol::{self, Init, Launch, Load};
-use crate::worker::{Ready as WorkerReady, Worker, WorkerCommand};
+use crate::worker::protocol::{Launch, Load};
+use crate::worker::{Ready as WorkerReady, WorkerCommand};
 
 /// A worker that only opens the GPU is ready within this time, also while an MPS server recovers.
 const OPEN: Duration = Duration::from_secs(30);
-/// The MPS control daemon takes a hanging client off the GPU within this time, or never.
-const TERMINATION: Duration = Duration::from_secs(1);
 
 /// Which GPU to tune on, and the program whose hidden subcommands (`worker`, `compile`, `mps-guard`) are the
 /// processes beside the run's own.
@@ -75,6 +74,8 @@ pub struct Cuda {
     worker: WorkerCommand,
     /// The compiled kernels that compare outputs, once the first worker has needed them.
     checks: OnceCell<PathBuf>,
+    /// Set once the known kernels were compiled.
+    known: OnceCell<()>,
     /// What a worker of each share read back.
     found: BTreeMap<u8, WorkerReady>,
     units: u32,
@@ -169,6 +170,7 @@ impl Cuda {
             threads,
             worker: target.command("worker"),
             checks: OnceCell::new(),
+            known: OnceCell::new(),
             found: BTreeMap::new(),
             units: 0,
             last_used: Mutex::default(),
@@ -290,70 +292,13 @@ impl Cuda {
         }
     }
 
-    /// Compiles what every worker of a task needs.
+    /// Compiles what every worker of a task needs, and what the first measurement waits for.
     pub(super) async fn prepare_reference(&self, task: &Task) -> Result<(), RunError> {
-        future::try_join(self.reference(task), self.checks()).await.map(|_| ())
-    }
-
-    /// Opens a worker for a task at a share: all that can be done while others measure.
-    pub(super) async fn open_worker(&self, plan: &Plan, task: &Task, share: u8) -> Result<Worker, RunError> {
-        let reference = self.reference(task).await?;
-        self.obtain(plan, share, reference, Ready { verifies: false, task, opened: None }).await
-    }
-
-    /// Starts a worker for a task at a share, with the reference's answers ready. It may be `opened` already.
-    pub(super) async fn start_worker(
-        &self,
-        plan: &Plan,
-        task: &Task,
-        share: u8,
-        opened: Option<Worker>,
-    ) -> Result<Worker, RunError> {
-        let reference = self.reference(task).await?;
-        let verifies = reference.is_some();
-        self.obtain(plan, share, reference, Ready { verifies, task, opened }).await
-    }
-
-    async fn obtain(
-        &self,
-        plan: &Plan,
-        share: u8,
-        reference: Option<Load>,
-        ready: Ready<'_>,
-    ) -> Result<Worker, RunError> {
-        let checks = self.checks().await?;
-        let Ready { verifies, task, mut opened } = ready;
-        let init = Init {
-            protocol: protocol::VERSION,
-            seed: plan.search.seed.unsigned_abs(),
-            share,
-            cpus: self.cpus.clone(),
-            arguments: worker::arguments(task),
-            reference,
-            cache: plan.measure.cache,
-            memory_limit_bytes: 0,
-            gpu: Some(protocol::Gpu { checks: Some(checks), load: false }),
+        let known = async {
+            self.known.get_or_init(|| self.compile_known()).await;
+            Ok(())
         };
-        let started = Instant::now();
-        loop {
-            let ready = Ready { verifies, task, opened: opened.take() };
-            let worker = worker::start(&self.worker, &init, &self.environment(share), ready).await?;
-            // Never at a share that is not the one asked for. A client that comes while the daemon or its
-            // server is gone runs without MPS, and says nothing.
-            let (got, expected) = (worker.ready(), self.found.get(&share));
-            if expected.is_some_and(|expected| is_the_same(got, expected)) {
-                return Ok(worker);
-            }
-            let (got, expected) = (got.units, expected.map(|ready| ready.units));
-            worker.stop().await;
-            if started.elapsed() > OPEN {
-                let expected = expected.unwrap_or(0);
-                return Err(RunError::Machine(format!(
-                    "share {share} % had {expected} SMs and has {got} now: the MPS daemon has changed or is gone"
-                )));
-            }
-            self.revive().await;
-        }
+        future::try_join3(self.reference(task), self.checks(), known).await.map(|_| ())
     }
 
     pub(super) fn is_warm(&self) -> bool {
@@ -362,50 +307,6 @@ impl Cuda {
 
     pub(super) fn was_used(&self) {
         *lock(&self.last_used) = Some(Instant::now());
-    }
-
-    /// Starts the daemon again if it has died, and gives it a moment.
-    async fn revive(&self) {
-        if let Some(mps) = &self.mps {
-            // What cannot be had now may be had at the next try; the last one tells.
-            let _ = mps.restart().await;
-        }
-        tokio::time::sleep(RETRY_AFTER).await;
-    }
-
-    /// What a worker at a share sees of the environment.
-    fn environment(&self, share: u8) -> Environment {
-        let mut environment = self.bare_environment();
-        if let Some(mps) = &self.mps {
-            environment.extend(mps.client_environment(u32::from(share)));
-        }
-        let limit = self.slot.as_ref().and_then(|(slot, _)| slot.memory.clone());
-        environment.extend(limit.map(|limit| (slot::MEMORY.to_owned(), limit)));
-        environment
-    }
-
-    fn bare_environment(&self) -> Environment {
-        let libraries = std::env::var_os("LD_LIBRARY_PATH").map(|path| ("LD_LIBRARY_PATH".into(), path));
-        let card = ("CUDA_VISIBLE_DEVICES".into(), self.card.uuid.clone().into());
-        [card].into_iter().chain(libraries).collect()
-    }
-
-    /// Takes a worker's kernels off the GPU. Killing an MPS client in the middle of a kernel can harm others.
-    /// False if no server knows the worker: its server has died, and it waits in vain.
-    pub(super) async fn release(&self, worker: u32) -> bool {
-        let Some(mps) = &self.mps else { return true };
-        let terminate = async {
-            let mut known = false;
-            for server in mps.servers().await.unwrap_or_default() {
-                if mps.clients(server).await.unwrap_or_default().contains(&worker) {
-                    known = true;
-                    // Where it cannot be done, killing is what remains.
-                    let _ = mps.terminate_client(server, worker).await;
-                }
-            }
-            known
-        };
-        tokio::time::timeout(TERMINATION, terminate).await.unwrap_or(false)
     }
 
     pub(super) async fn stop(self) {
