@@ -1,17 +1,19 @@
 //! The gate of a GPU under agents that measure: how long requests wait, and what one costs when nobody else asks.
 //!
-//! The server, its socket and the agents' processes are real; what an agent does is simulated: it sleeps where a real one
-//! compiles and measures.
+//! The server, its socket and the agents' processes are real, each with one thread as they have it where they run; what an
+//! agent does is simulated: it sleeps where a real one compiles and measures.
 #![expect(clippy::print_stdout, reason = "a table is what it makes")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::{Parser, Subcommand};
-use fractune_agent::gate::{Capacity, Gate, Need, NeedKind, Service};
+use fractune_agent::gate::{Capacity, Gate, GateError, Need, NeedKind, Service};
+use tokio::sync::oneshot;
 
 const GPU: Capacity = Capacity::Units(100);
 /// A trial is measured for about this time.
@@ -20,7 +22,7 @@ const MEASURE: Duration = Duration::from_millis(20);
 const COMPILE: Duration = Duration::from_millis(60);
 /// Trials between two final phases.
 const TRIALS: u32 = 60;
-/// Rounds of a final phase, each with the whole gate held: four finalists of 10 ms.
+/// Holds of the whole gate in a final phase: rounds between finalists, then a place in memory for each.
 const ROUNDS: u32 = 12;
 const ROUND: Duration = Duration::from_millis(40);
 /// Requests that are timed while nobody else asks.
@@ -52,7 +54,7 @@ enum Role {
 
 type Waits = Arc<Mutex<Vec<(NeedKind, Duration)>>>;
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let args = Args::parse();
     match args.role {
@@ -64,11 +66,13 @@ async fn main() -> Result<()> {
 async fn bench(args: &Args) -> Result<()> {
     let folder = tempfile::tempdir().context("a folder for the socket")?;
     let socket = folder.path().join("gate.sock");
-    let service = Service::bind(&socket, None)?;
     let heard: Waits = Arc::default();
     let ear = Arc::clone(&heard);
-    let granted = move |kind, wait| ear.lock().unwrap_or_else(PoisonError::into_inner).push((kind, wait));
-    let server = tokio::spawn(service.serve(GPU, granted));
+    let (end, ended) = oneshot::channel::<()>();
+    let (bound, is_bound) = oneshot::channel();
+    let path = socket.clone();
+    let server = thread::spawn(move || serve(&path, ear, bound, ended));
+    is_bound.await.context("the server")??;
 
     let free = free(&socket).await?;
     heard.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -89,7 +93,8 @@ async fn bench(args: &Args) -> Result<()> {
         ensure!(ended.status.success(), "an agent failed");
     }
     let waits = heard.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    server.abort();
+    drop(end);
+    server.join().map_err(|_| anyhow!("the server panicked"))??;
 
     println!("{} simulated agents at {} % for {} s", args.agents, args.share, args.seconds);
     println!(
@@ -107,6 +112,31 @@ async fn bench(args: &Args) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Serves the gate on a thread of its own until `ended`.
+fn serve(
+    socket: &Path,
+    heard: Waits,
+    bound: oneshot::Sender<Result<(), GateError>>,
+    ended: oneshot::Receiver<()>,
+) -> Result<()> {
+    let granted = move |kind, wait| heard.lock().unwrap_or_else(PoisonError::into_inner).push((kind, wait));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime
+        .block_on(async move {
+            let service = match Service::bind(socket, None) {
+                Ok(service) => service,
+                Err(error) => return bound.send(Err(error)),
+            };
+            bound.send(Ok(()))?;
+            tokio::select! {
+                () = service.serve(GPU, granted) => {}
+                _ = ended => {}
+            }
+            Ok(())
+        })
+        .map_err(|_| anyhow!("nobody waits for the server"))
 }
 
 /// How long requests take from asking to giving back while nobody else asks, in order.
