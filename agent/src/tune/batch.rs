@@ -233,7 +233,6 @@ impl<'a> Turn<'a> {
             return Ok(measured);
         }
         self.end();
-        runner.open_ahead().await?;
         let _alone = acquire(self.run.gate, Need::Quiet).await?;
         runner.measure(prepared, best, true).await
     }

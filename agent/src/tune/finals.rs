@@ -140,7 +140,7 @@ async fn quiet(
     }
     let mut winners = winners(&samples);
     if run.backend.confirms() {
-        let confirmed = confirm(run, runners, &prepared, &winners, default, &mut seen).await?;
+        let confirmed = confirm(run, runners, &prepared, &winners, default, &samples, &mut seen).await?;
         // A share where nothing could be confirmed keeps what the rounds gave.
         winners.extend(fractune_tuner::measure::winners(&confirmed));
         for (condition, taken) in confirmed {
@@ -171,6 +171,7 @@ async fn confirm(
     prepared: &[Prepared],
     winners: &BTreeMap<Condition, u32>,
     default: u32,
+    samples: &FinalSamples,
     seen: &mut Seen,
 ) -> Result<FinalSamples, RunError> {
     let entries: BTreeSet<u32> = winners.values().copied().chain([default]).collect();
@@ -181,11 +182,21 @@ async fn confirm(
     run.canary.rest().await;
     for runner in runners {
         let here = Condition::quiet(runner.share);
+        // Nothing is verified any more: what failed at this share stays out.
+        let taken = |entry: &u32| samples.get(&here).and_then(|trials| trials.get(entry));
+        let passed: Vec<u32> = entries
+            .iter()
+            .filter(|entry| taken(entry).is_some_and(|taken| !taken.is_empty()))
+            .copied()
+            .collect();
+        if passed.is_empty() {
+            continue;
+        }
+        let own = |entry: &u32| *entry == default || winners.get(&here) == Some(entry);
         let mut medians = Vec::new();
         runner.trust(true);
         for number in 1..=*CONFIRMATIONS.end() {
-            let own = |entry: &&u32| **entry == default || winners.get(&here) == Some(*entry);
-            let asked = entries.iter().filter(|entry| number <= WITH_GUESTS || own(entry)).copied().collect();
+            let asked = passed.iter().filter(|entry| number <= WITH_GUESTS || own(entry)).copied().collect();
             let samples = brief(run, runner, prepared, asked, number > 1, seen).await?;
             let known: &mut BTreeMap<u32, Vec<u64>> = confirmed.entry(here).or_default();
             let winner = winners.get(&here).and_then(|winner| samples.get(winner));

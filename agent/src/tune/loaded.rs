@@ -65,7 +65,7 @@ pub(super) async fn measure(
         for (_, samples) in judged.filter(|(trial, _)| known.seen.condemned.contains(trial)) {
             samples.clear();
         }
-        // Quiet winners are those that fresh workers confirmed.
+        // Quiet winners are those that were confirmed.
         let found =
             winners(&known.samples).into_iter().filter(|(condition, _)| !condition.neighbours.is_quiet());
         known.winners.extend(found);
@@ -96,7 +96,7 @@ pub(super) async fn measure(
 }
 
 /// Takes what answered wrongly anywhere out of everything, and finds the winners of the loaded conditions. Quiet winners
-/// stay those that fresh workers confirmed, but for what was taken out.
+/// stay those that were confirmed, but for what was taken out.
 fn judge(known: &mut Known) {
     let condemned = &known.seen.condemned;
     let judged = known.samples.values_mut().flatten().filter(|(trial, _)| condemned.contains(trial));

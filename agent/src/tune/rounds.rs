@@ -1,6 +1,7 @@
 //! Rounds between trials with the whole gate held, whoever asks for them and why.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use fractune_tuner::condition::Condition;
 use fractune_tuner::measure::{Finals, FinalsPolicy};
@@ -14,9 +15,11 @@ use super::plan::{Event, RunError};
 use super::session::Runner;
 use crate::gate::{Need, Permit};
 
-/// Rounds in a place, at least, and run time of one of their turns in nanoseconds.
-const BRIEF_ROUNDS: u32 = 3;
+/// Rounds in a place, at least and at most, and run time of one of their turns in nanoseconds.
+const BRIEF_ROUNDS: (u32, u32) = (3, 4);
 const BRIEF_TURN_NS: u64 = 4_000_000;
+/// They give the gate back after a round once they have held it for so long: some kernels take half a second.
+const BRIEF_HOLD: Duration = Duration::from_millis(200);
 
 /// So often a worker may be found dead when its round begins, before that is held against who has the turn.
 const MOST_LOST: u32 = 20;
@@ -57,7 +60,7 @@ pub(super) async fn rounds(
     turns(run, runner, prepared, entries, &asked, seen, Manner::Kept).await
 }
 
-/// Rounds in one place of the GPU's memory, with the whole gate held once; `elsewhere` than before, or in a worker that is new.
+/// Rounds in one place of the GPU's memory, with the whole gate held; `elsewhere` than the last ones of this worker.
 pub(super) async fn brief(
     run: &TaskRun<'_>,
     runner: &mut Runner<'_>,
@@ -69,39 +72,44 @@ pub(super) async fn brief(
     let condition = Condition::quiet(runner.share);
     (run.listener)(Event::Finals { task: run.number, condition, entries: asked.len() });
     runner.open_ahead().await?;
-    let _quiet = acquire(run.gate, Need::Quiet).await?;
+    let quiet = acquire(run.gate, Need::Quiet).await?;
     if elsewhere {
         runner.relocate().await?;
     }
-    turns(run, runner, prepared, asked.clone(), &asked, seen, Manner::Brief).await
+    turns(run, runner, prepared, asked.clone(), &asked, seen, Manner::Brief(quiet)).await
 }
 
 /// How turns are made, and who holds the whole gate meanwhile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Manner {
     /// The caller holds it, from before the first turn until after the last.
     Kept,
     /// Each round does, so that others wait for a round, and not for all of them.
     ByRound,
-    /// The caller holds it, for few and short turns: what is asked is not how times scatter in one place, but how they
+    /// It is held already, for few and short turns: what is asked is not how times scatter in one place, but how they
     /// do from place to place.
-    Brief,
+    Brief(Permit),
 }
 
 impl Manner {
-    fn policy(self, run: &TaskRun<'_>, runner: &Runner<'_>, entries: usize) -> FinalsPolicy {
+    fn policy(&self, run: &TaskRun<'_>, runner: &Runner<'_>, entries: usize) -> FinalsPolicy {
         let noise_percent = f64::from(run.plan.measure.max_noise_percent);
-        let budget_ns = |least_ns| runner.finalist_budget_ns(least_ns) * entries as u64;
         match self {
             Manner::Kept | Manner::ByRound => {
-                FinalsPolicy::new(noise_percent, budget_ns(run.backend.finalist_budget_ns()))
+                FinalsPolicy::new(noise_percent, runner.finalist_budget_ns() * entries as u64)
             }
-            Manner::Brief => FinalsPolicy {
-                min_rounds: BRIEF_ROUNDS,
-                turn_ns: BRIEF_TURN_NS,
-                ..FinalsPolicy::new(noise_percent, budget_ns(u64::from(BRIEF_ROUNDS + 1) * BRIEF_TURN_NS))
-            },
+            Manner::Brief(_) => brief_policy(noise_percent),
         }
+    }
+}
+
+/// So few rounds that only their number bounds them.
+fn brief_policy(noise_percent: f64) -> FinalsPolicy {
+    let (min_rounds, max_rounds) = BRIEF_ROUNDS;
+    FinalsPolicy {
+        min_rounds,
+        max_rounds,
+        turn_ns: BRIEF_TURN_NS,
+        ..FinalsPolicy::new(noise_percent, u64::MAX)
     }
 }
 
@@ -120,14 +128,21 @@ pub(super) async fn turns(
     let limit = runner.limit(None);
     let mut loaded = BTreeSet::new();
     let mut excused = BTreeSet::new();
-    let mut gate: Option<(u32, Permit)> = None;
+    // What a round that begins may find held and for how long; none where that is the caller's affair.
+    let (longest, mut gate) = match manner {
+        Manner::Kept => (None, None),
+        Manner::ByRound => (Some(Duration::ZERO), None),
+        Manner::Brief(permit) => (Some(BRIEF_HOLD), Some((permit, Instant::now()))),
+    };
+    let mut round = None;
     let mut lost_between = 0;
     while let Some(turn) = finals.next() {
-        let round = finals.rounds();
-        let is_first = manner == Manner::ByRound && gate.as_ref().is_none_or(|(since, _)| *since != round);
+        let begins = round.replace(finals.rounds()) != Some(finals.rounds());
+        let is_over = |longest| gate.as_ref().is_none_or(|(_, since)| since.elapsed() >= longest);
+        let is_first = begins && longest.is_some_and(is_over);
         if is_first {
             drop(gate.take());
-            gate = Some((round, acquire(run.gate, Need::Quiet).await?));
+            gate = Some((acquire(run.gate, Need::Quiet).await?, Instant::now()));
         }
         let Some(entry) = prepared.iter().find(|prepared| prepared.trial == turn.trial) else {
             finals.fail(turn.trial);
@@ -171,4 +186,36 @@ pub(super) async fn turns(
     }
     let stayed = finals.standings().into_iter().filter(|standing| standing.stayed);
     Ok(stayed.map(|standing| (standing.trial, standing.samples)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Samples of each entry, and all run time in milliseconds, where a run of each takes so many nanoseconds.
+    fn brief(times_ns: &[u64]) -> (Vec<usize>, u64) {
+        let entries: Vec<u32> = (0..times_ns.len() as u32).collect();
+        let mut finals = Finals::new(entries.clone(), &entries, brief_policy(1.0));
+        let mut spent_ns = 0;
+        while let Some(turn) = finals.next() {
+            let run_ns = times_ns[turn.trial as usize];
+            // As the worker takes them: short launches in graphs.
+            let launches = if run_ns < 500_000 { 200_000_u64.div_ceil(run_ns).max(2) } else { 1 };
+            finals.record(turn.trial, &vec![run_ns; turn.runs as usize], launches as u32);
+            spent_ns += run_ns * launches * u64::from(turn.runs);
+        }
+        let mut standings = finals.standings();
+        standings.sort_by_key(|standing| standing.trial);
+        (standings.iter().map(|standing| standing.samples.len()).collect(), spent_ns / 1_000_000)
+    }
+
+    #[test]
+    fn a_place_gives_three_samples_at_least_also_beside_a_slow_default_and_is_over_soon() {
+        for times_ns in [[200_000, 8_000_000], [5_000_000, 15_000_000], [500_000_000; 2]] {
+            let (samples, _) = brief(&times_ns);
+            assert!(samples.iter().all(|&count| count >= 3), "{times_ns:?}: {samples:?}");
+        }
+        let (samples, spent_ms) = brief(&[3_000; 4]);
+        assert!(samples.iter().all(|&count| count > 20) && spent_ms < 60, "{samples:?}, {spent_ms} ms");
+    }
 }

@@ -337,10 +337,11 @@ impl<'a> Runner<'a> {
         self.notes.iter().cloned().collect()
     }
 
-    /// Run time in nanoseconds that rounds may take for each entry: at least what is given, and enough for a median
-    /// where a run is long.
-    pub(super) fn finalist_budget_ns(&self, least_ns: u64) -> u64 {
-        self.fastest_ns.unwrap_or(0).saturating_mul(ENOUGH_FINAL_SAMPLES).max(least_ns)
+    /// Run time in nanoseconds that the final rounds may take for each finalist: what the backend says, or
+    /// enough for a median where a run is long.
+    pub(super) fn finalist_budget_ns(&self) -> u64 {
+        let enough = self.fastest_ns.unwrap_or(0).saturating_mul(ENOUGH_FINAL_SAMPLES);
+        self.backend.finalist_budget_ns().max(enough)
     }
 
     /// Ends its worker, if it has one.
@@ -357,9 +358,9 @@ impl<'a> Runner<'a> {
 
     /// Puts its worker's buffers elsewhere in memory; where that cannot be done, another worker has them elsewhere.
     pub(super) async fn relocate(&mut self) -> Result<(), RunError> {
-        if let Some(worker) = &mut self.worker
-            && worker.relocate(ANSWER).await.is_ok()
-        {
+        // One that is new lies elsewhere already.
+        let Some(worker) = &mut self.worker else { return self.open_ahead().await };
+        if worker.relocate(ANSWER).await.is_ok() {
             return Ok(());
         }
         self.stop().await;

@@ -247,6 +247,12 @@ impl Worker {
         }
     }
 
+    /// Whether its process runs, as far as can be told without asking it anything.
+    #[must_use]
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Kills the worker and waits, briefly, until it is gone.
     pub async fn end(mut self) {
         let _ = timeout(GRACE, self.kill()).await;

@@ -65,6 +65,7 @@ class Sharing(Bench):
         self.figures.add("against one after another, share after share, with a compiler on every CPU", told)
 
     def eight_tasks(self):
+        # Less than jobs mostly have (the examples: 112 and more): one after another they take minutes.
         budget = 8 if self.quick else 48
         return self.job("eight-tasks", [self.kernel(example) for example in PROBLEMS], f"{{maxTrials: {budget}, seed: 1}}", MEASURE)
 
@@ -118,7 +119,7 @@ class Sharing(Bench):
         folder, results = self.tune(job, "conditions", "--max-trials", "48" if self.quick else "160")
         task = results["tasks"][0]
         quiet = {s["share"]: s for s in task["shares"]}
-        others = 0
+        others = []
         for loaded in task["loaded"]:
             share, neighbours, load = loaded["share"], loaded["neighbours"], loaded["load"]
             served = {(s["tunedAt"], s.get("neighbours", "Quiet")): s["timeNs"] for s in loaded["served"]}
@@ -126,8 +127,8 @@ class Sharing(Bench):
             same = loaded["best"]["configuration"] == quiet[share]["best"]["configuration"]
             value = f"{own / 1000:.0f} us, {choice / own - 1:+.1%} with the quiet choice{' (the same)' if same else ''}; quiet {quiet[share]['best']['timeNs'] / 1000:.0f} us; load {load['alonePerSecond'] / 1e12:.2f} and {load['besidePerSecond'] / 1e12:.2f} T/s"
             self.figures.add(f"1024^3 at {share} % beside {neighbours}", value)
-            others += not same
-        self.figures.add("loaded conditions whose winner is another than the quiet one", f"{others} of {len(task['loaded'])}", "1 or more", others > 0)
+            others += [] if same else [f"{share} % beside {neighbours}"]
+        self.figures.add("loaded conditions whose winner is another than the quiet one", f"{len(others)} of {len(task['loaded'])}: {', '.join(others)}", "1 or more", bool(others))
         text = self.fractune("report", folder, "--output", self.out / "conditions.html", check=False)
         told = [line.strip() for line in (self.errors + text).split("\n") if "one for all conditions" in line]
         words = self.fractune("run", job, "--out", folder, "--resume", "--quiet", "--max-trials", "48" if self.quick else "160")

@@ -13,6 +13,8 @@ use crate::backend::data::contents;
 
 /// Bytes before a buffer, and at least as many behind it: the driver's own alignment, so that buffers keep it.
 const ZONE: usize = 256;
+/// Size of the GPU's pages of memory in bytes.
+pub(super) const PAGE: usize = 2 << 20;
 /// What fills them.
 const CANARY: u8 = 0xC5;
 
@@ -39,9 +41,11 @@ impl Buffer {
         Ok(buffer)
     }
 
-    /// Another buffer that holds the same.
+    /// Another buffer that holds the same, on pages of its own: a small one would be put on the page of the others.
     pub(super) fn elsewhere(&self, context: &Rc<Context>) -> Result<Self, DriverError> {
-        let other = Self::new(context, self.bytes)?;
+        let memory = context.allocate((self.bytes + 2 * ZONE).next_multiple_of(PAGE))?;
+        let other = Self { memory, bytes: self.bytes };
+        other.seal()?;
         other.copy(self)?;
         Ok(other)
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use fractune_tuner::results::Footprint;
 use fractune_tuner::trial::Outcome;
 
-use super::buffers::Buffer;
+use super::buffers::{Buffer, PAGE};
 use super::check::{Checks, Rule};
 use super::driver::{Context, DriverError, Memory, code};
 use super::open::Found;
@@ -24,8 +24,6 @@ use crate::worker::protocol::{Argument, Init, Load, MAX_RUNS, Times};
 /// How long the card may cool down before times are taken again, and again.
 const COOL_DOWN: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(60)];
 
-/// Size of the GPU's pages of memory in bytes.
-const PAGE: usize = 2 << 20;
 /// Workers place their buffers after so many pages at most.
 const SHIFTS: u64 = 64;
 
@@ -157,6 +155,8 @@ impl Device {
         let buffers = self.slots.iter().filter_map(Slot::seen);
         let moved: Result<Vec<Buffer>, _> = buffers.map(|buffer| buffer.elsewhere(context)).collect();
         let moved = moved.map_err(|error| no_memory(context, &error))?;
+        // What the copies are made from goes now.
+        context.wait().map_err(|error| gone(&error))?;
         for (buffer, moved) in self.slots.iter_mut().filter_map(Slot::seen_mut).zip(moved) {
             *buffer = moved;
         }

@@ -1,5 +1,6 @@
 //! Opening the device: what it is, what it allows, and what keeps it from being opened.
 
+use std::path::Path;
 use std::rc::Rc;
 
 use cudarc::driver::sys::CUdevice_attribute as Attribute;
@@ -12,7 +13,7 @@ use crate::worker::protocol::GpuReady;
 
 /// Whether this process is to be a client of an MPS daemon.
 fn is_client() -> bool {
-    std::env::var_os(PIPE_DIRECTORY).is_some_and(|directory| !directory.is_empty())
+    std::env::var_os(PIPE_DIRECTORY).is_some_and(|directory| Path::new(&directory).is_dir())
 }
 
 /// An open device.

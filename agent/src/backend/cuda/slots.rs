@@ -127,9 +127,7 @@ impl Slot {
         input.sum = checks.sum(&input.buffer)?;
         Ok(Self::Input(input))
     }
-}
 
-impl Slot {
     /// What candidates see of it in the GPU's memory.
     pub(super) fn seen(&self) -> Option<&Buffer> {
         match self {

@@ -157,7 +157,7 @@ impl Backend {
         matches!(self, Backend::Cuda(_))
     }
 
-    /// Whether winners are measured once more in fresh workers.
+    /// Whether winners are measured once more in several places of the device's memory.
     pub(super) fn confirms(&self) -> bool {
         matches!(self, Backend::Cuda(_))
     }

@@ -36,7 +36,11 @@ pub(super) async fn start(
     let started = std::time::Instant::now();
     let mut died = false;
     loop {
-        match start_once(command, init, env, verifies, opened.take()).await {
+        // One that waited in vain is nobody's fault: a neighbour's fault may have ended it meanwhile.
+        let opened = opened.take().and_then(|mut opened| opened.is_alive().then_some(opened));
+        let was_opened = opened.is_some();
+        match start_once(command, init, env, verifies, opened).await {
+            Err(StartError::Reference(Failure::Died { .. })) if was_opened => {}
             // What dies once may have been killed from outside; what dies twice does so by itself.
             Err(
                 StartError::Worker(WorkerError::Setup(Failure::Died { .. }))

@@ -11,8 +11,8 @@ use super::known::{ANSWER, Known, Size};
 use crate::tune::plan::RunError;
 use crate::worker::{Failure, Worker};
 
-/// A launch of either kernel is worth some hundred microseconds; 64 MiB in and out are more than most second-level caches.
-const SIZE: Size = Size { waves: 6, streamed: 4 << 20 };
+/// A launch of the computing kernel is worth about a millisecond, far from what is timed several at once; 64 MiB in and out are more than most second-level caches.
+const SIZE: Size = Size { waves: 10, streamed: 4 << 20 };
 /// Samples of a reading: enough for an interval of the median.
 const RUNS: u32 = 10;
 

@@ -48,8 +48,8 @@ pub(super) struct Size {
 #[derive(Clone, Copy, Debug)]
 struct Kernel {
     entry: &'static str,
-    /// Elements that each of the two buffers must have.
-    length: u64,
+    /// Elements that the output and the input must have.
+    lengths: [u64; 2],
     count: u32,
     blocks: u32,
     /// Operations or bytes of a launch.
@@ -64,11 +64,17 @@ impl Kernel {
                 let blocks = units.max(1) * BLOCKS_PER_UNIT * size.waves;
                 let threads = f64::from(blocks) * f64::from(THREADS);
                 let work = threads * f64::from(ROUNDS) * f64::from(OPERATIONS);
-                Some(Self { entry: COMPUTE, length: MATRICES, count: ROUNDS, blocks, work })
+                Some(Self {
+                    entry: COMPUTE,
+                    lengths: [THREADS.into(), MATRICES],
+                    count: ROUNDS,
+                    blocks,
+                    work,
+                })
             }
             Neighbours::Memory => Some(Self {
                 entry: MEMORY,
-                length: u64::from(size.streamed) * 4,
+                lengths: [u64::from(size.streamed) * 4; 2],
                 count: size.streamed,
                 blocks: size.streamed.div_ceil(THREADS * PER_THREAD),
                 work: f64::from(size.streamed) * f64::from(FLOAT4) * 2.0,
@@ -96,13 +102,15 @@ impl Cuda {
         kinds: &[Neighbours],
         size: Size,
     ) -> Result<Known, RunError> {
-        let lengths = kinds.iter().filter_map(|&kind| Some(Kernel::of(kind, self.units, size)?.length));
+        let kernels: Vec<Kernel> =
+            kinds.iter().filter_map(|&kind| Kernel::of(kind, self.units, size)).collect();
+        let lengths = [0, 1].map(|of| kernels.iter().map(|kernel| kernel.lengths[of]).max().unwrap_or(1));
         let init = Init {
             protocol: protocol::VERSION,
             seed: 0,
             share,
             cpus: self.cpus.clone(),
-            arguments: arguments(lengths.max().unwrap_or(1)),
+            arguments: arguments(lengths),
             reference: None,
             cache: CacheState::Hot,
             memory_limit_bytes: 0,
@@ -160,8 +168,8 @@ fn unit(entry: &str) -> Unit<'_> {
 }
 
 /// What all known kernels take: (out, in, count).
-fn arguments(length: u64) -> Vec<Argument> {
-    let buffer = |name: &str, init, scratch| {
+fn arguments([out, input]: [u64; 2]) -> Vec<Argument> {
+    let buffer = |name: &str, length, init, scratch| {
         Argument::Buffer(Buffer {
             name: name.to_owned(),
             element: ElementType::F32,
@@ -174,8 +182,8 @@ fn arguments(length: u64) -> Vec<Argument> {
         })
     };
     vec![
-        buffer("out", Contents::Zeros, true),
-        buffer("in", Contents::Uniform, false),
+        buffer("out", out, Contents::Zeros, true),
+        buffer("in", input, Contents::Uniform, false),
         Argument::Scalar(Scalar { name: "count".to_owned(), element: ElementType::I32 }),
     ]
 }
@@ -188,7 +196,7 @@ mod tests {
     fn what_is_launched_covers_the_buffers_and_the_sms() {
         let size = Size { waves: 8, streamed: 12 << 20 };
         let memory = Kernel::of(Neighbours::Memory, 99, size).unwrap();
-        assert_eq!(u64::from(memory.blocks * THREADS * PER_THREAD) * 4, memory.length);
+        assert_eq!(u64::from(memory.blocks * THREADS * PER_THREAD) * 4, memory.lengths[0]);
         assert!((memory.work - f64::from(384 << 20)).abs() < 1.0, "192 MiB in and 192 MiB out");
         let compute = Kernel::of(Neighbours::Compute, 99, size).unwrap();
         assert_eq!(compute.blocks, 99 * 2 * 8);

@@ -1,5 +1,6 @@
 //! Workers on a GPU: opening them, making sure of their share, and getting what hangs off the device.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use fractune_tuner::task::Task;
@@ -12,8 +13,8 @@ use crate::tune::plan::{Plan, RunError};
 use crate::worker::Worker;
 use crate::worker::protocol::{self, Init, Load};
 
-/// The MPS control daemon takes a hanging client off the GPU within this time, or never.
-const TERMINATION: Duration = Duration::from_secs(1);
+/// The MPS control daemon takes a hanging client off the GPU within this time, or never. Others may keep it from listening.
+const TERMINATION: Duration = Duration::from_secs(4);
 
 impl Cuda {
     /// Opens a worker for a task at a share: all that can be done while others measure.
@@ -112,17 +113,18 @@ impl Cuda {
     /// False if no server knows the worker: its server has died, and it waits in vain.
     pub(in crate::tune::backend) async fn release(&self, worker: u32) -> bool {
         let Some(mps) = &self.mps else { return true };
+        let known = Cell::new(false);
         let terminate = async {
-            let mut known = false;
             for server in mps.servers().await.unwrap_or_default() {
                 if mps.clients(server).await.unwrap_or_default().contains(&worker) {
-                    known = true;
+                    known.set(true);
                     // Where it cannot be done, killing is what remains.
                     let _ = mps.terminate_client(server, worker).await;
                 }
             }
-            known
         };
-        tokio::time::timeout(TERMINATION, terminate).await.unwrap_or(false)
+        // What is known counts, also where there was no time for more.
+        let _ = tokio::time::timeout(TERMINATION, terminate).await;
+        known.get()
     }
 }
