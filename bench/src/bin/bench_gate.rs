@@ -4,6 +4,8 @@
 //! agent does is simulated: it sleeps where a real one compiles and measures.
 #![expect(clippy::print_stdout, reason = "a table is what it makes")]
 
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -74,6 +76,7 @@ async fn bench(args: &Args) -> Result<()> {
     let server = thread::spawn(move || serve(&path, ear, bound, ended));
     is_bound.await.context("the server")??;
 
+    let echo = echo()?;
     let free = free(&socket).await?;
     heard.lock().unwrap_or_else(PoisonError::into_inner).clear();
 
@@ -101,6 +104,11 @@ async fn bench(args: &Args) -> Result<()> {
         "a request while nobody else asks, granted and given back: median {:.1?}, p99 {:.1?}",
         at(&free, 0.5),
         at(&free, 0.99)
+    );
+    println!(
+        "  a byte there and back between two threads, which is what waking costs here: median {:.1?}, p99 {:.1?}",
+        at(&echo, 0.5),
+        at(&echo, 0.99)
     );
     for (kind, name) in [(NeedKind::Units, "share"), (NeedKind::Quiet, "quiet")] {
         let mut of: Vec<Duration> = waits.iter().filter(|(k, _)| *k == kind).map(|(_, wait)| *wait).collect();
@@ -137,6 +145,29 @@ fn serve(
             Ok(())
         })
         .map_err(|_| anyhow!("nobody waits for the server"))
+}
+
+/// How long a byte takes over a Unix socket to another thread and back, in order: no request can take less.
+fn echo() -> Result<Vec<Duration>> {
+    let (mut here, mut there) = UnixStream::pair()?;
+    let other = thread::spawn(move || -> io::Result<()> {
+        let mut byte = [0];
+        while there.read(&mut byte)? == 1 {
+            there.write_all(&byte)?;
+        }
+        Ok(())
+    });
+    let mut times = Vec::with_capacity(FREE);
+    for _ in 0..FREE {
+        let started = Instant::now();
+        here.write_all(&[1])?;
+        here.read_exact(&mut [0])?;
+        times.push(started.elapsed());
+    }
+    drop(here);
+    other.join().map_err(|_| anyhow!("the echo panicked"))??;
+    times.sort_unstable();
+    Ok(times)
 }
 
 /// How long requests take from asking to giving back while nobody else asks, in order.
