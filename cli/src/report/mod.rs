@@ -198,6 +198,18 @@ mod tests {
     }
 
     #[test]
+    fn winners_beside_a_load_are_among_the_winning_configurations() {
+        let (job, logs) = sample::loaded();
+        let page = page_of(&job, &logs);
+        let (_, rest) = page.split_once("Winning configurations").unwrap();
+        let (winners, _) = rest.split_once("</table>").unwrap();
+        assert!(
+            winners.contains("25\u{a0}% beside Compute") || winners.contains("25 % beside Compute"),
+            "{winners}"
+        );
+    }
+
+    #[test]
     fn svg_text_takes_the_colour_of_the_page() {
         let (job, logs) = sample::job();
         let page = page_of(&job, &logs);

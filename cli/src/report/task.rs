@@ -145,7 +145,8 @@ fn speedup(share: &ShareResult) -> Markup {
 }
 
 fn winners(task: &TaskResult) -> Markup {
-    let best = task.shares.iter().map(|share| &share.best.configuration);
+    let of = conditions(task);
+    let best = of.iter().map(|(_, result)| &result.best.configuration);
     let names: BTreeSet<&String> = best.chain([&task.default]).flat_map(|c| c.0.keys()).collect();
     html! {
         h3 { "Winning configurations" }
@@ -154,18 +155,18 @@ fn winners(task: &TaskResult) -> Markup {
             thead { tr {
                 th scope="col" { "Parameter" }
                 th.number scope="col" { "Default" }
-                @for share in &task.shares { th.number scope="col" { (share_label(share.share)) } }
+                @for (condition, _) in &of { th.number scope="col" { (condition_label(*condition)) } }
             } }
             tbody { @for name in names {
                 tr {
                     th scope="row" { (name) }
                     td.number { (value(&task.default, name)) }
-                    @for share in &task.shares {
+                    @for (_, result) in &of {
                         td.number {
-                            @if share.best.configuration.0.get(name) == task.default.0.get(name) {
-                                (value(&share.best.configuration, name))
+                            @if result.best.configuration.0.get(name) == task.default.0.get(name) {
+                                (value(&result.best.configuration, name))
                             } @else {
-                                mark { (value(&share.best.configuration, name)) }
+                                mark { (value(&result.best.configuration, name)) }
                             }
                         }
                     }
