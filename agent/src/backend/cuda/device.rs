@@ -160,6 +160,12 @@ impl Device {
         for (buffer, moved) in self.slots.iter_mut().filter_map(Slot::seen_mut).zip(moved) {
             *buffer = moved;
         }
+        for slot in &mut self.slots {
+            if let Slot::Input(input) = slot {
+                // Of its zones, too, which are of another length now.
+                input.sum = self.checks.sum(&input.buffer).map_err(|error| gone(&error))?;
+            }
+        }
         drop(std::mem::replace(&mut self.shift, shift));
         Ok(())
     }
