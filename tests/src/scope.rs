@@ -39,7 +39,8 @@ impl<'a> Scope<'a> {
         let api: Api<Namespace> = Api::all(installation.cluster.client());
         api.create(&kube::api::PostParams::default(), &object).await?;
         let scope = Self { installation, namespace: namespace.to_owned() };
-        until("the namespace's default service account", 30, async || {
+        // Kubernetes' own controllers may be half a minute late where the API server was away in the test before.
+        until("the namespace's default service account", 120, async || {
             let account =
                 scope.api::<k8s_openapi::api::core::v1::ServiceAccount>().get_opt("default").await?;
             Ok(account.map(|_| ()))
