@@ -371,6 +371,8 @@ impl<'a> Runner<'a> {
     async fn worker(&mut self) -> Result<Option<&mut Worker>, RunError> {
         if self.worker.is_none() {
             if self.trusts {
+                // A neighbour's fault may have ended it while the gate was waited for.
+                self.opened = self.opened.take().and_then(Worker::if_alive);
                 self.open_ahead().await?;
             }
             self.worker = match self.opened.take() {

@@ -247,10 +247,10 @@ impl Worker {
         }
     }
 
-    /// Whether its process runs, as far as can be told without asking it anything.
+    /// The worker if its process runs, as far as can be told without asking it anything.
     #[must_use]
-    pub fn is_alive(&mut self) -> bool {
-        matches!(self.child.try_wait(), Ok(None))
+    pub fn if_alive(mut self) -> Option<Self> {
+        matches!(self.child.try_wait(), Ok(None)).then_some(self)
     }
 
     /// Kills the worker and waits, briefly, until it is gone.

@@ -37,7 +37,7 @@ pub(super) async fn start(
     let mut died = false;
     loop {
         // One that waited in vain is nobody's fault: a neighbour's fault may have ended it meanwhile.
-        let opened = opened.take().and_then(|mut opened| opened.is_alive().then_some(opened));
+        let opened = opened.take().and_then(Worker::if_alive);
         let was_opened = opened.is_some();
         match start_once(command, init, env, verifies, opened).await {
             Err(StartError::Reference(Failure::Died { .. })) if was_opened => {}
