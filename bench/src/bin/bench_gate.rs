@@ -147,7 +147,7 @@ fn serve(
         .map_err(|_| anyhow!("nobody waits for the server"))
 }
 
-/// How long a byte takes over a Unix socket to another thread and back, in order: no request can take less.
+/// How long a byte takes over a Unix socket to another thread and back, in order: what waking threads costs here.
 fn echo() -> Result<Vec<Duration>> {
     let (mut here, mut there) = UnixStream::pair()?;
     let other = thread::spawn(move || -> io::Result<()> {

@@ -16,7 +16,8 @@ use super::known::{ANSWER, Known, Size};
 use crate::tune::plan::RunError;
 use crate::worker::{Failure, Times, Worker};
 
-/// A launch is worth about a millisecond on an H100, as a layer of a model is; what streams, 192 MiB in and out, is more than any second-level cache.
+/// A launch is worth about a millisecond on an H100, as a layer of a model is; what streams, 192 MiB in and out, is
+/// more than any second-level cache.
 const SIZE: Size = Size { waves: 8, streamed: 12 << 20 };
 /// One request is worth about this much time: launches follow each other without a gap within it.
 const REQUEST: Duration = Duration::from_millis(60);
