@@ -17,7 +17,7 @@ PROBLEMS = {
     "cuda-conv2d": ["conv-64x56", "conv-128x28", "conv-256x14", "conv-512x7"],
 }
 # As the examples that the kernels are from.
-MEASURE = "{minTimeMs: 5}"
+MEASURE = "{minTimeMs: 5, cache: Hot}"
 # Parameters that keep few values, so that a whole space is measured: 26 valid configurations.
 FEW = {"block_k": "[16]", "lanes_n": "[8]", "copy": "[0]", "fragments": "[1]", "unroll_k": "[4]", "group_m": "[1]", "min_blocks": "[1]", "stages": "[1, 2]", "block_m": "[64, 128]", "block_n": "[64, 128]", "thread_m": "[4, 8]", "thread_n": "[4, 8]"}
 
@@ -66,7 +66,7 @@ class Sharing(Bench):
 
     def eight_tasks(self):
         # Less than jobs mostly have (the examples: 112 and more): one after another they take minutes.
-        budget = 8 if self.quick else 48
+        budget = 8 if self.quick else 40
         return self.job("eight-tasks", [self.kernel(example) for example in PROBLEMS], f"{{maxTrials: {budget}, seed: 1}}", MEASURE)
 
     def one_after_another(self, name, allowed):
