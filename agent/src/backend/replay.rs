@@ -121,6 +121,19 @@ impl Recording {
         self.devices.iter().cloned().collect::<Vec<_>>().join(", ")
     }
 
+    /// Whether a configuration runs at a share; else its outcome, and why it is that.
+    ///
+    /// # Errors
+    /// The outcome of what does not run.
+    pub fn outcome(&self, share: u8, configuration: &Configuration) -> Result<(), (Outcome, &'static str)> {
+        match self.at(share, configuration) {
+            (Outcome::Ok, [_, ..]) => Ok(()),
+            (Outcome::Ok, []) => Err((Outcome::RuntimeError, "no times recorded")),
+            (outcome @ Outcome::Skipped, _) => Err((outcome, "not in the recording")),
+            (outcome, _) => Err((outcome, "recorded as such")),
+        }
+    }
+
     /// What is recorded of a configuration at a share: an outcome, and samples in nanoseconds;
     /// [`Outcome::Skipped`] where nothing is.
     #[must_use]

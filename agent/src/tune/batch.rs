@@ -12,66 +12,17 @@ use fractune_tuner::kernel::Configuration;
 use fractune_tuner::log::TrialLog;
 use fractune_tuner::measure::median;
 use fractune_tuner::trial::{Measurement, Outcome, Trial};
-use futures::channel::oneshot;
 use futures::future;
 use tokio::sync::mpsc::{self, error::TryRecvError};
 
 use super::TaskRun;
+use super::asked::{Asked, Compiled, Compiling};
 use super::backend::Prepared;
 use super::plan::{Event, RunError};
 use super::search::Elapsed;
 use super::session::{Measured, Runner};
 use crate::compile::CompileFailure;
 use crate::gate::{Access, Admission, Gate, GateError, Need, Permit};
-
-/// A configuration of a batch.
-pub(super) enum Asked {
-    /// It is in the trial log already.
-    Known { index: usize, trial: Box<Trial> },
-    /// It is being compiled.
-    New { index: usize, trial: u32, configuration: Configuration, compiled: Compiled },
-}
-
-/// A compilation's answer, or where it will be found.
-pub(super) enum Compiled {
-    Pending(oneshot::Receiver<Answer>),
-    Done(Answer),
-}
-
-/// What became of a compilation.
-pub(super) type Answer = Result<Prepared, CompileFailure>;
-
-impl Compiled {
-    /// The answer, if it is there.
-    fn try_take(self) -> Result<Answer, oneshot::Receiver<Answer>> {
-        match self {
-            Compiled::Done(answer) => Ok(answer),
-            Compiled::Pending(mut answer) => match answer.try_recv() {
-                Ok(Some(answer)) => Ok(answer),
-                _ => Err(answer),
-            },
-        }
-    }
-}
-
-/// Waits until every configuration of a batch is compiled.
-async fn compiled(batch: Vec<Asked>) -> Result<Vec<Asked>, RunError> {
-    let mut ready = Vec::with_capacity(batch.len());
-    for asked in batch {
-        ready.push(match asked {
-            Asked::New { index, trial, configuration, compiled: Compiled::Pending(answer) } => {
-                let compiled = Compiled::Done(answer.await.map_err(|oneshot::Canceled| pool_ended())?);
-                Asked::New { index, trial, configuration, compiled }
-            }
-            asked => asked,
-        });
-    }
-    Ok(ready)
-}
-
-fn pool_ended() -> RunError {
-    RunError::Machine("the compile pool has ended".into())
-}
 
 /// Measures a batch, appends every new trial to the log as soon as it is complete, and returns all of them in
 /// the batch's order, each with its index in the space.
@@ -125,24 +76,19 @@ async fn lead(
     best: &BTreeMap<u8, u64>,
 ) -> Result<(), RunError> {
     let mut turn = Turn::new(desk.run, runner.share);
+    let mut compiling = Compiling::new(batch, |index, trial| desk.tell(index, trial));
     // Where compilers and measurements take turns on the same CPUs, one turn does for the whole batch: each
     // change of hands idles a CPU until the last compiler has left.
-    let batch = if turn.length.is_zero() { batch } else { compiled(batch).await? };
-    for asked in batch {
-        let (index, trial, configuration, compiled) = match asked {
-            Asked::Known { index, trial } => {
-                desk.tell(index, *trial);
-                continue;
-            }
-            Asked::New { index, trial, configuration, compiled } => (index, trial, configuration, compiled),
-        };
-        let answer = match compiled.try_take() {
-            Ok(answer) => answer,
-            Err(pending) => {
-                turn.end();
-                pending.await.map_err(|oneshot::Canceled| pool_ended())?
-            }
-        };
+    if !turn.length.is_zero() {
+        compiling.finish().await?;
+    }
+    loop {
+        let mut next = compiling.ready()?;
+        if next.is_none() {
+            turn.end();
+            next = compiling.next().await?;
+        }
+        let Some((trial, Compiled { index, configuration, answer })) = next else { return Ok(()) };
         let prepared = match answer {
             Ok(prepared) => prepared,
             Err(CompileFailure::Candidate { outcome, message, compile_ns }) => {
@@ -164,7 +110,6 @@ async fn lead(
             }
         }
     }
-    Ok(())
 }
 
 /// Another share's way through what the first one passes on.
@@ -329,31 +274,12 @@ mod tests {
     use crate::backend::replay::Recording;
     use crate::tune::Backend;
     use crate::tune::canary::Canary;
-    use crate::tune::plan::Plan;
+    use crate::tune::fixture;
     use crate::worker::protocol::Load;
-
-    const JOB: &str = r#"
-apiVersion: fractune.dev/v1alpha1
-kind: TuneJob
-metadata: {name: beside}
-spec:
-  shares: [25]
-  kernels:
-    - name: scale
-      language: CUDA
-      entrypoint: scale
-      launch: {grid: ["1"], block: ["32"]}
-      problems: [{name: small, sizes: {n: 8}}]
-      arguments: [{buffer: {name: y, type: f32, length: "n", output: true}}]
-      parameters: [{name: step, values: [1, 2]}]
-      verify: {none: true}
-      source: {inline: "__global__ void scale(float *y) { y[0] = step; }"}
-"#;
 
     /// Whether a trial at 25 % is measured while another run measures on a quarter of the GPU.
     fn is_measured_beside_another(sharing: Sharing) -> bool {
-        let (loaded, tasks) = fractune_crds::load(JOB.as_bytes(), |_| ()).unwrap();
-        let plan = Plan::new(loaded.job, tasks);
+        let plan = fixture::plan("[25]", "[1, 2]");
         let (gate, backend) = (Gate::gpu(), Backend::Replay(Recording::default()));
         let access = Access::new(&gate, sharing);
         let (task, listener) = (&plan.tasks[0], &|_| ());

@@ -77,11 +77,9 @@ impl Canary {
         Ok(Some(Reading { number, is_new: true }))
     }
 
-    /// Ends its worker: even an idle client is worth a little to what is confirmed.
-    pub(super) async fn rest(&self) {
-        let mut state = self.0.lock().await;
-        state.last = None;
-        if let Some(worker) = state.worker.take() {
+    /// Ends its worker.
+    pub(super) async fn stop(&self) {
+        if let Some(worker) = self.0.lock().await.worker.take() {
             worker.stop().await;
         }
     }

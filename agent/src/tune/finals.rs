@@ -2,36 +2,32 @@
 //! numbers are reported.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::RangeInclusive;
 
 use fractune_tuner::condition::{Condition, conditions};
 use fractune_tuner::kernel::Configuration;
-use fractune_tuner::measure::{FinalSamples, Measured, cross_plan, median, result_under, suspects, winners};
+use fractune_tuner::measure::{FinalSamples, Measured, cross_plan, result_under, suspects, winners};
 use fractune_tuner::results::{LoadedResult, ShareResult};
 use fractune_tuner::trial::Trial;
 
 use super::backend::Prepared;
+use super::confirm::confirm;
 use super::plan::{Event, RunError};
-use super::rounds::{Seen, brief, rounds};
+use super::rounds::{Seen, rounds};
 use super::search::Found;
 use super::session::Runner;
 use super::{TaskRun, loaded};
 use crate::compile::CompileFailure;
 
-/// How many of another share's finalists join a share's own: among them, most likely, the other's winner.
+/// How many of another share's finalists join a share's own where winners are not confirmed: among them, most likely, the
+/// other's winner.
 const GUESTS: usize = 3;
-/// Places in the GPU's memory where a share's winner is measured: at least, and at most while they disagree.
-const CONFIRMATIONS: RangeInclusive<usize> = 4..=8;
-/// In the first of them the other shares' winners are measured, too: what the share matrix says of those is less at stake.
-const WITH_GUESTS: usize = 2;
-
 /// What is known of a task's finalists.
 pub(super) struct Known {
     /// Under every condition.
     pub(super) finalists: BTreeMap<Condition, Vec<u32>>,
-    /// Finalists and guests that are ready to be loaded.
+    /// Finalists and the default that are ready to be loaded.
     pub(super) prepared: Vec<Prepared>,
-    /// What the rounds gave.
+    /// What the rounds gave, and in its place what the confirmation did; nothing for what failed.
     pub(super) samples: FinalSamples,
     pub(super) winners: BTreeMap<Condition, u32>,
     /// Number of the default configuration's trial.
@@ -107,56 +103,74 @@ async fn quiet(
     for number in entrants(&finalists, trials, default) {
         prepared.extend(prepare(run, trials, number).await?);
     }
-    let mut seen = Seen::default();
-    let mut samples = FinalSamples::new();
+    let mut known = Known {
+        finalists,
+        prepared,
+        samples: FinalSamples::new(),
+        winners: BTreeMap::new(),
+        default,
+        seen: Seen::default(),
+    };
+    let confirms = run.backend.confirms();
     for runner in &mut *runners {
         let here = Condition::quiet(runner.share);
-        let guests = finalists.iter().filter(|(condition, _)| **condition != here);
-        let guests = guests.flat_map(|(_, trials)| trials.iter().take(GUESTS));
-        let asked: Vec<u32> = guests.copied().chain([default]).collect();
-        let own = finalists.get(&here).into_iter().flatten().copied().collect();
-        let taken = rounds(run, runner, &prepared, own, asked, &mut seen).await?;
-        samples.insert(here, taken);
+        let own = known.finalists.get(&here).into_iter().flatten().copied().collect();
+        // Finalists were verified in the search, and winners are when they are confirmed, which also tells what
+        // the others' winners take here.
+        let asked = if confirms { Vec::new() } else { guests(&known, here) };
+        runner.trust(confirms);
+        let taken = rounds(run, runner, &known.prepared, own, asked, &mut known.seen).await?;
+        runner.trust(false);
+        known.samples.insert(here, taken);
     }
-    // A share's winner may be none of the guests elsewhere, and a late guest may win: until nothing is missing.
-    loop {
-        // A wrong answer at any share condemns a trial everywhere.
-        let judged = samples.values_mut().flatten().filter(|(trial, _)| seen.condemned.contains(trial));
+    if confirms {
+        confirm(run, runners, &mut known).await?;
+    } else {
+        complete(run, runners, &mut known).await?;
+    }
+    Ok(known)
+}
+
+/// Some of the other shares' finalists, and the default.
+fn guests(known: &Known, here: Condition) -> Vec<u32> {
+    let others = known.finalists.iter().filter(|(condition, _)| **condition != here);
+    others.flat_map(|(_, trials)| trials.iter().take(GUESTS)).copied().chain([known.default]).collect()
+}
+
+impl Known {
+    /// Takes out what answered wrongly: a wrong answer at any share condemns a trial everywhere.
+    pub(super) fn take_out(&mut self) {
+        let condemned = &self.seen.condemned;
+        let judged = self.samples.values_mut().flatten().filter(|(trial, _)| condemned.contains(trial));
         judged.for_each(|(_, samples)| samples.clear());
-        prepared.retain(|prepared| !seen.condemned.contains(&prepared.trial));
-        let winners = winners(&samples);
-        let missing = cross_plan(&winners, default, &samples);
+        self.prepared.retain(|prepared| !condemned.contains(&prepared.trial));
+    }
+
+    /// The winners of what is left.
+    pub(super) fn judge(&mut self) {
+        self.take_out();
+        self.winners = winners(&self.samples);
+    }
+}
+
+/// Measures what is missing of the share matrix. A share's winner may be none of the guests elsewhere, and a late guest may
+/// win: until nothing is missing.
+async fn complete(run: &TaskRun<'_>, runners: &mut [Runner<'_>], known: &mut Known) -> Result<(), RunError> {
+    loop {
+        known.judge();
+        let missing = cross_plan(&known.winners, known.default, &known.samples);
         if missing.is_empty() {
-            break;
+            return Ok(());
         }
         for runner in &mut *runners {
             let here = Condition::quiet(runner.share);
             let Some(entries) = missing.get(&here) else { continue };
             // Beside this share's winner, so that the two are comparable.
-            let asked = entries.iter().chain(winners.get(&here)).copied().collect();
-            let taken = rounds(run, runner, &prepared, BTreeSet::new(), asked, &mut seen).await?;
-            remember(samples.entry(here).or_default(), entries, taken);
+            let asked = entries.iter().chain(known.winners.get(&here)).copied().collect();
+            let taken = rounds(run, runner, &known.prepared, BTreeSet::new(), asked, &mut known.seen).await?;
+            remember(known.samples.entry(here).or_default(), entries, taken);
         }
     }
-    let mut winners = winners(&samples);
-    if run.backend.confirms() {
-        let confirmed = confirm(run, runners, &prepared, &winners, default, &samples, &mut seen).await?;
-        // A share where nothing could be confirmed keeps what the rounds gave.
-        winners.extend(fractune_tuner::measure::winners(&confirmed));
-        for (condition, taken) in confirmed {
-            samples.entry(condition).or_default().extend(taken);
-        }
-        for taken in samples.values_mut() {
-            taken.retain(|trial, _| !seen.condemned.contains(trial));
-        }
-        winners.retain(|_, trial| !seen.condemned.contains(trial));
-    }
-    Ok(Known { finalists, prepared, samples, winners, default, seen })
-}
-
-/// Whether rounds have measured a trial under a condition.
-pub(super) fn runs(samples: &FinalSamples, condition: Condition, trial: u32) -> bool {
-    samples.get(&condition).and_then(|trials| trials.get(&trial)).is_some_and(|taken| !taken.is_empty())
 }
 
 /// Adds what rounds gave. An entry that failed is known to have failed, and not asked for again.
@@ -165,65 +179,6 @@ pub(super) fn remember(known: &mut BTreeMap<u32, Vec<u64>>, entries: &[u32], tak
         known.entry(entry).or_default();
     }
     known.extend(taken);
-}
-
-/// Measures the winners and the default once more, each share in a worker of its own with no other of the task beside it,
-/// and in several places of the GPU's memory: what a worker got by chance, and idle clients of the same GPU, are worth a few
-/// percent. Further places are tried while the winner's medians lie further apart than half of the noise that the job
-/// allows.
-async fn confirm(
-    run: &TaskRun<'_>,
-    runners: &mut [Runner<'_>],
-    prepared: &[Prepared],
-    winners: &BTreeMap<Condition, u32>,
-    default: u32,
-    samples: &FinalSamples,
-    seen: &mut Seen,
-) -> Result<FinalSamples, RunError> {
-    let entries: BTreeSet<u32> = winners.values().copied().chain([default]).collect();
-    let mut confirmed = FinalSamples::new();
-    for runner in &mut *runners {
-        runner.stop().await;
-    }
-    run.canary.rest().await;
-    for runner in runners {
-        let here = Condition::quiet(runner.share);
-        // Nothing is verified any more: what failed at this share stays out.
-        let passed: Vec<u32> = entries.iter().copied().filter(|entry| runs(samples, here, *entry)).collect();
-        if passed.is_empty() {
-            continue;
-        }
-        let own = |entry: &u32| *entry == default || winners.get(&here) == Some(entry);
-        let mut medians = Vec::new();
-        runner.trust(true);
-        for number in 1..=*CONFIRMATIONS.end() {
-            let asked = passed.iter().filter(|entry| number <= WITH_GUESTS || own(entry)).copied().collect();
-            let samples = brief(run, runner, prepared, asked, number > 1, seen).await?;
-            let known: &mut BTreeMap<u32, Vec<u64>> = confirmed.entry(here).or_default();
-            let winner = winners.get(&here).and_then(|winner| samples.get(winner));
-            medians.extend(winner.and_then(|samples| median(samples)));
-            for (trial, samples) in samples {
-                known.entry(trial).or_default().extend(samples);
-            }
-            if number >= *CONFIRMATIONS.start() && agree(&medians, run.plan.measure.max_noise_percent) {
-                break;
-            }
-        }
-        runner.stop().await;
-        runner.trust(false);
-    }
-    for known in confirmed.values_mut() {
-        known.retain(|trial, _| !seen.condemned.contains(trial));
-    }
-    Ok(confirmed)
-}
-
-/// Whether the times lie as close together as three do by chance alone only seldom: within half of `percent`.
-fn agree(times_ns: &[u64], percent: u32) -> bool {
-    match (times_ns.iter().min(), times_ns.iter().max()) {
-        (Some(least), Some(most)) => (most - least) * 200 <= least * u64::from(percent),
-        _ => true,
-    }
 }
 
 /// Times in nanoseconds and numbers of the trials that have one at a share, fastest first.
@@ -265,17 +220,5 @@ pub(super) async fn prepare(
             Ok(None)
         }
         Err(CompileFailure::Machine(why)) => Err(RunError::Io(why)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_agree_within_half_of_the_noise_that_is_allowed() {
-        assert!(agree(&[1000, 1005, 1002], 1));
-        assert!(!agree(&[1000, 1006], 1));
-        assert!(agree(&[], 1), "a winner that failed everywhere needs no further place");
     }
 }

@@ -9,7 +9,7 @@ use fractune_tuner::trial::Trial;
 
 use super::TaskRun;
 use super::batch::acquire;
-use super::finals::{Known, by_time, prepare, remember, runs};
+use super::finals::{Known, by_time, prepare, remember};
 use super::plan::{Event, RunError};
 use super::rounds::{Manner, rounds, turns};
 use super::session::Runner;
@@ -110,9 +110,10 @@ fn judge(known: &mut Known) {
 /// Winners so far and the default, as far as they are known to run at the condition's share: what fails beside a load
 /// ends the load, too.
 fn guests(known: &Known, condition: Condition) -> Vec<u32> {
-    let quiet = Condition::quiet(condition.share);
-    let winners = known.winners.values().copied().chain([known.default]);
-    winners.filter(|trial| runs(&known.samples, quiet, *trial)).collect()
+    let quiet = known.samples.get(&Condition::quiet(condition.share));
+    let runs =
+        |trial: &u32| quiet.is_some_and(|trials| trials.get(trial).is_some_and(|taken| !taken.is_empty()));
+    known.winners.values().copied().chain([known.default]).filter(runs).collect()
 }
 
 /// One condition's rounds beside its load, with the whole gate held. A load that dies is started again; where it dies

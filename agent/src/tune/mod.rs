@@ -1,10 +1,14 @@
 //! The loop: every task of a job is searched, its finalists measured again, and the results written.
 
+mod asked;
 mod backend;
 mod batch;
 mod canary;
 pub(crate) mod checkpoint;
+mod confirm;
 mod finals;
+#[cfg(test)]
+mod fixture;
 pub mod folder;
 mod interrupt;
 mod loaded;
@@ -26,7 +30,7 @@ use fractune_tuner::log::{Header, TrialLog};
 use fractune_tuner::results::{CanaryResult, Device, FirstFailure, JobResult, TaskResult};
 use fractune_tuner::task::Task;
 use fractune_tuner::trial::{Outcome, Trial};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, TryStreamExt as _, future, stream};
 
 pub use backend::{Backend, Cpu, Cuda, GpuTarget};
 pub use interrupt::until_interrupted;
@@ -141,6 +145,7 @@ async fn tune_all(
     });
     let done: Vec<(TaskResult, Vec<String>)> =
         stream::iter(runs).buffered(plan.parallelism.max(1)).try_collect().await?;
+    canary.stop().await;
     let mut tasks = Vec::new();
     for (task, notes) in done {
         let new: Vec<_> = notes.into_iter().filter(|note| !device.notes.contains(note)).collect();
@@ -184,8 +189,10 @@ async fn tune(
     let found = search::search(run, &mut log, Earlier { known, dropped }, &mut runners).await?;
     let finals_started = Instant::now();
     let (shares, loaded, again) = finals::finals(run, &found, &mut runners).await?;
+    let finals_ms = finals_started.elapsed().as_millis() as u64;
     run.canary.look(run).await?;
-    run.canary.rest().await;
+    // Others may wait for what they hold of the device.
+    future::join_all(runners.iter_mut().map(Runner::stop)).await;
     let result = TaskResult {
         kernel: kernel.name.clone(),
         problem: problem.name.clone(),
@@ -203,7 +210,7 @@ async fn tune(
         verified: !kernel.verify.none,
         ended: found.ended,
         search_ms: found.search_ms,
-        finals_ms: finals_started.elapsed().as_millis() as u64,
+        finals_ms,
         default: space.configuration(run.task.default),
         canary: run.canary.result(again).await,
         shares,

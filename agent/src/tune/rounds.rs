@@ -15,9 +15,10 @@ use super::plan::{Event, RunError};
 use super::session::Runner;
 use crate::gate::{Need, Permit};
 
-/// Rounds in a place, at least and at most, and run time of one of their turns in nanoseconds.
+/// Run time in nanoseconds of a turn where others wait for the gate: some twenty samples of a short kernel.
+const SHORT_TURN_NS: u64 = 4_000_000;
+/// Rounds in a place, at least and at most.
 const BRIEF_ROUNDS: (u32, u32) = (3, 4);
-const BRIEF_TURN_NS: u64 = 4_000_000;
 /// They give the gate back after a round once they have held it for so long: some kernels take half a second.
 const BRIEF_HOLD: Duration = Duration::from_millis(200);
 
@@ -60,22 +61,19 @@ pub(super) async fn rounds(
     turns(run, runner, prepared, entries, &asked, seen, Manner::Kept).await
 }
 
-/// Rounds in one place of the GPU's memory, with the whole gate held; `elsewhere` than the last ones of this worker.
+/// Rounds with the whole gate held, elsewhere in the GPU's memory than the last ones of this worker.
 pub(super) async fn brief(
     run: &TaskRun<'_>,
     runner: &mut Runner<'_>,
     prepared: &[Prepared],
     asked: Vec<u32>,
-    elsewhere: bool,
     seen: &mut Seen,
 ) -> Result<BTreeMap<u32, Vec<u64>>, RunError> {
     let condition = Condition::quiet(runner.share);
     (run.listener)(Event::Finals { task: run.number, condition, entries: asked.len() });
     runner.open_ahead().await?;
     let quiet = acquire(run.gate, Need::Quiet).await?;
-    if elsewhere {
-        runner.relocate().await?;
-    }
+    runner.relocate().await?;
     turns(run, runner, prepared, asked.clone(), &asked, seen, Manner::Brief(quiet)).await
 }
 
@@ -93,10 +91,10 @@ pub(super) enum Manner {
 impl Manner {
     fn policy(&self, run: &TaskRun<'_>, runner: &Runner<'_>, entries: usize) -> FinalsPolicy {
         let noise_percent = f64::from(run.plan.measure.max_noise_percent);
+        let kept = FinalsPolicy::new(noise_percent, runner.finalist_budget_ns() * entries as u64);
         match self {
-            Manner::Kept | Manner::ByRound => {
-                FinalsPolicy::new(noise_percent, runner.finalist_budget_ns() * entries as u64)
-            }
+            Manner::Kept => kept,
+            Manner::ByRound => FinalsPolicy { turn_ns: SHORT_TURN_NS, ..kept },
             Manner::Brief(_) => brief_policy(noise_percent),
         }
     }
@@ -108,7 +106,7 @@ fn brief_policy(noise_percent: f64) -> FinalsPolicy {
     FinalsPolicy {
         min_rounds,
         max_rounds,
-        turn_ns: BRIEF_TURN_NS,
+        turn_ns: SHORT_TURN_NS,
         ..FinalsPolicy::new(noise_percent, u64::MAX)
     }
 }

@@ -18,7 +18,8 @@ use futures::channel::{mpsc, oneshot};
 use futures::future::{self, Either};
 
 use super::TaskRun;
-use super::batch::{self, Answer, Asked, Compiled};
+use super::asked::{Answer, Asked};
+use super::batch;
 use super::plan::{Event, RunError};
 use super::session::Runner;
 
@@ -160,8 +161,10 @@ impl<'a> Searching<'a> {
             } else {
                 reference.await?;
             }
-            if let Some(leader) = runners.first_mut() {
-                leader.warm_up(self.run.access).await?;
+            if let Some((leader, others)) = runners.split_first_mut() {
+                // On a GPU that many share, each client's turn to be let in takes a tenth of a second.
+                let others = future::try_join_all(others.iter_mut().map(Runner::open_ahead));
+                future::try_join(leader.warm_up(self.run.access), others).await?;
             }
         }
         let mut ended = None;
@@ -295,11 +298,11 @@ impl<'a> Searching<'a> {
     fn compile(&mut self, index: usize, configuration: Configuration) -> Result<Asked, RunError> {
         let trial = self.number();
         self.spent += 1;
-        let (answer, compiled) = oneshot::channel();
+        let (told, answer) = oneshot::channel();
         self.requests
-            .unbounded_send(CompileRequest { trial, index, answer })
+            .unbounded_send(CompileRequest { trial, index, answer: told })
             .map_err(|_| RunError::Machine("the compile pool has ended".into()))?;
-        Ok(Asked::New { index, trial, configuration, compiled: Compiled::Pending(compiled) })
+        Ok(Asked::New { index, trial, configuration, answer })
     }
 
     /// A number that no other trial has: the first that is free, which without an earlier run is the number of asks.

@@ -10,7 +10,6 @@ use fractune_tuner::trial::Outcome;
 use super::backend::{Backend, Prepared};
 use super::batch::enter;
 use super::plan::{Plan, RunError};
-use crate::backend::replay::Recording;
 use crate::gate::Access;
 use crate::worker::{Failure, Times, Worker};
 use fractune_tuner::task::Task;
@@ -93,6 +92,8 @@ pub(super) struct Runner<'a> {
     opened: Option<Worker>,
     /// Whether what it measures is known to be right.
     trusts: bool,
+    /// Whether its worker has the reference's answers.
+    is_ready: bool,
     notes: BTreeSet<String>,
     fastest_ns: Option<u64>,
 }
@@ -107,6 +108,7 @@ impl<'a> Runner<'a> {
             worker: None,
             opened: None,
             trusts: false,
+            is_ready: false,
             notes: BTreeSet::new(),
             fastest_ns: None,
         }
@@ -120,6 +122,9 @@ impl<'a> Runner<'a> {
     /// Opens its worker if it has none, as far as that can be done while others measure: what is opened before the gate is
     /// asked for keeps nobody waiting.
     pub(super) async fn open_ahead(&mut self) -> Result<(), RunError> {
+        // A neighbour's fault may have ended either.
+        self.worker = self.worker.take().and_then(Worker::if_alive);
+        self.opened = self.opened.take().and_then(Worker::if_alive);
         if self.worker.is_none() && self.opened.is_none() {
             self.opened = self.backend.open_worker(self.plan, self.task, self.share).await?;
         }
@@ -213,7 +218,8 @@ impl<'a> Runner<'a> {
         limit: Duration,
     ) -> Result<Option<Footprint>, Trouble> {
         if let Backend::Replay(recording) = self.backend {
-            replay_outcome(recording, self.share, prepared)?;
+            let outcome = recording.outcome(self.share, &prepared.configuration);
+            outcome.map_err(|(outcome, why)| Failure::Refused { outcome, message: why.into() })?;
             return Ok(None);
         }
         let verify = !self.trusts && !self.task.kernel.verify.none;
@@ -351,7 +357,7 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Whether its next workers measure without a look at the answers, which earlier workers at this share found right.
+    /// Whether it measures without a look at the answers, which were found right at this share before.
     pub(super) fn trust(&mut self, trusts: bool) {
         self.trusts = trusts;
     }
@@ -369,12 +375,14 @@ impl<'a> Runner<'a> {
 
     /// The worker, started if there is none; none for a recording.
     async fn worker(&mut self) -> Result<Option<&mut Worker>, RunError> {
+        if !self.trusts && !self.is_ready && self.worker.is_some() {
+            self.opened = self.worker.take();
+        }
         if self.worker.is_none() {
             if self.trusts {
-                // A neighbour's fault may have ended it while the gate was waited for.
-                self.opened = self.opened.take().and_then(Worker::if_alive);
                 self.open_ahead().await?;
             }
+            self.is_ready = !self.trusts;
             self.worker = match self.opened.take() {
                 Some(opened) if self.trusts => Some(opened),
                 opened => self.backend.start_worker(self.plan, self.task, self.share, opened).await?,
@@ -382,18 +390,5 @@ impl<'a> Runner<'a> {
             self.notes.extend(self.worker.iter().flat_map(|worker| worker.ready().notes.clone()));
         }
         Ok(self.worker.as_mut())
-    }
-}
-
-fn replay_outcome(recording: &Recording, share: u8, prepared: &Prepared) -> Result<(), Failure> {
-    match recording.at(share, &prepared.configuration) {
-        (Outcome::Ok, [_, ..]) => Ok(()),
-        (Outcome::Ok, []) => {
-            Err(Failure::Refused { outcome: Outcome::RuntimeError, message: "no times recorded".into() })
-        }
-        (outcome @ Outcome::Skipped, _) => {
-            Err(Failure::Refused { outcome, message: "not in the recording".into() })
-        }
-        (outcome, _) => Err(Failure::Refused { outcome, message: "recorded as such".into() }),
     }
 }

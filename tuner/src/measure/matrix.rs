@@ -15,9 +15,10 @@ pub type FinalSamples = BTreeMap<Condition, BTreeMap<u32, Vec<u64>>>;
 /// Everything that the final rounds gave for one task.
 #[derive(Clone, Copy, Debug)]
 pub struct Measured<'a> {
-    /// The samples of both passes: the finals of every condition, then the winners under the other conditions.
+    /// The samples of all passes: the finals of every condition, then the winners under the other conditions, and, where winners
+    /// are confirmed, that in place of what was before.
     pub samples: &'a FinalSamples,
-    /// The winner of every condition, by number of the trial, as [`winners`] gives them.
+    /// The winner of every condition, by number of the trial: as [`winners`] gives them, or as they were confirmed.
     pub winners: &'a BTreeMap<Condition, u32>,
     /// The configuration of every trial in them.
     pub configurations: &'a BTreeMap<u32, Configuration>,

@@ -150,6 +150,12 @@ impl Device {
     /// [`Fault::Fatal`] where there is no room beside them, and they stay where they are; [`Fault::Lost`] when the device is.
     pub fn relocate(&mut self) -> Result<(), Fault> {
         self.candidates.clear();
+        for slot in &self.slots {
+            // A timed run may have written to it since it was last looked at.
+            if let Slot::Input(input) = slot {
+                input.mend(&self.checks, self.seed).map_err(|error| gone(&error))?;
+            }
+        }
         let context = &self.context;
         let shift = shift(context);
         let buffers = self.slots.iter().filter_map(Slot::seen);
@@ -226,9 +232,8 @@ impl Device {
         for slot in &mut self.slots {
             match slot {
                 Slot::Input(input) => {
-                    if self.checks.sum(&input.buffer)? != input.sum {
+                    if input.mend(&self.checks, self.seed)? {
                         found.get_or_insert(format!("writes to the input {}, or just beside it", input.name));
-                        input.refill(self.seed)?;
                     }
                 }
                 Slot::Output(output) => {

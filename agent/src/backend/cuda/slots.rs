@@ -148,6 +148,15 @@ impl Slot {
 }
 
 impl Input {
+    /// Makes its contents again if they, or its zones, are not as they were; whether they were not.
+    pub(super) fn mend(&self, checks: &Checks, seed: u64) -> Result<bool, DriverError> {
+        let spoilt = checks.sum(&self.buffer)? != self.sum;
+        if spoilt {
+            self.refill(seed)?;
+        }
+        Ok(spoilt)
+    }
+
     pub(super) fn refill(&self, seed: u64) -> Result<(), DriverError> {
         let bytes = self.buffer.bytes();
         self.buffer.seal()?;

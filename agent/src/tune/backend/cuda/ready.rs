@@ -17,7 +17,8 @@ use crate::worker::{Failure, Ready as WorkerReady, Worker, WorkerError};
 const OLDEST_CUDA: (i32, i32) = (12, 8);
 /// What a run keeps of the GPU's memory for contexts and what is measured beside it, in bytes.
 const SPARED_MEMORY: u64 = 1 << 30;
-/// Copies of a task's buffers that one worker keeps: the buffers, fresh contents, what the reference wrote.
+/// Copies of a task's buffers that one worker keeps: the buffers, fresh contents, what the reference wrote. One worker at a time
+/// has another one, of what it moves.
 const COPIES: u64 = 3;
 
 impl Cuda {
@@ -112,7 +113,7 @@ impl Cuda {
         let slot = self.slot.as_ref().and_then(|(slot, _)| slot.memory_bytes);
         let free = slot.map_or(free, |slot| slot.min(free));
         let workers = (plan.shares.len() * plan.parallelism.min(plan.tasks.len())).max(1) as u64;
-        let limit = free.saturating_sub(SPARED_MEMORY) / (workers * COPIES);
+        let limit = free.saturating_sub(SPARED_MEMORY) / (workers * COPIES + 1);
         let too_large =
             plan.tasks.iter().find_map(|task| task.check_memory(&format!("kernel {}", task.name()), limit));
         too_large.map_or(Ok(()), |violation| Err(RunError::Spec(violation.to_string())))
