@@ -10,6 +10,8 @@ use fractune_tests::{Fixture, SYSTEM, Scope, until};
 use serde_json::{Value, json};
 
 const JOB: &str = "saxpy";
+/// A name that no other test's job has: it is looked for in all namespaces, and those of earlier tests end slowly.
+const WATCHED: &str = "watched";
 /// The operator's role, as the chart names it.
 const ROLE: &str = "fractune-operator";
 
@@ -61,7 +63,7 @@ fn job() -> Result<Fixture> {
           for (int i = 0; i < len; i++) out[i] = a * x[i];
         }";
     let parameters = json!([{"name": "WASTE", "values": [1, 4, 16], "default": 4}]);
-    let job = Fixture::new("saxpy", JOB)?.trials(3);
+    let job = Fixture::new("saxpy", WATCHED)?.trials(3);
     let job = job.with("/spec/kernels/0/parameters", parameters);
     Ok(job.with("/spec/kernels/0/source/inline", source).with("/spec/kernels/0/problems/0/sizes/rounds", 20))
 }
@@ -71,32 +73,33 @@ pub(crate) async fn a_job_is_watched_to_its_end_and_its_results_are_those_of_a_l
 ) -> Result<()> {
     let job = job()?;
     scope.apply(&job)?;
-    let watched = says(scope, 0, &["watch", JOB, "--timeout", "120s"])?;
-    ensure!(watched.contains("saxpy: Complete") && watched.contains("WASTE=1"), "{watched}");
+    let watched = says(scope, 0, &["watch", WATCHED, "--timeout", "120s"])?;
+    ensure!(watched.contains(&format!("{WATCHED}: Complete")) && watched.contains("WASTE=1"), "{watched}");
 
     // What pods mount is what is printed.
-    let data = scope.data("saxpy-tuned").await?;
+    let data = scope.data(&format!("{WATCHED}-tuned")).await?;
     let published = data.get("tuned.json").context("no JSON")?;
-    let printed = prints(scope, &["results", JOB, "-o", "json"])?;
+    let printed = prints(scope, &["results", WATCHED, "-o", "json"])?;
     ensure!(printed.trim() == published.trim(), "{printed}\n{published}");
-    let header = prints(scope, &["results", JOB, "-o", "header"])?;
+    let header = prints(scope, &["results", WATCHED, "-o", "header"])?;
     ensure!(header.trim() == data.get("tuned.h").context("no header")?.trim(), "{header}");
-    let exported = prints(scope, &["export", JOB, "--format", "json"])?;
+    let exported = prints(scope, &["export", WATCHED, "--format", "json"])?;
     ensure!(exported == printed, "{exported}");
-    let trials = prints(scope, &["export", "--job", JOB, "--format", "t4", "--share", "100"])?;
+    let trials = prints(scope, &["export", "--job", WATCHED, "--format", "t4", "--share", "100"])?;
     let trials: Value = serde_json::from_str(&trials)?;
     ensure!(trials["results"].as_array().is_some_and(|results| results.len() == 3), "{trials}");
 
     let folder = tempfile::tempdir()?;
     let page = folder.path().join("report.html");
-    says(scope, 0, &["report", JOB, "--output", &page.to_string_lossy()])?;
+    says(scope, 0, &["report", WATCHED, "--output", &page.to_string_lossy()])?;
     let page = std::fs::read_to_string(page)?;
-    for expected in ["Tuning report: saxpy", "Winning configurations", "WASTE", "<svg"] {
+    for expected in [format!("Tuning report: {WATCHED}").as_str(), "Winning configurations", "WASTE", "<svg"]
+    {
         ensure!(page.contains(expected), "{expected} is not in the report");
     }
 
     for (words, expected) in
-        [(&["logs", JOB][..], "trial"), (&["logs", JOB, "--reporter", "--task", "0"], "status")]
+        [(&["logs", WATCHED][..], "trial"), (&["logs", WATCHED, "--reporter", "--task", "0"], "status")]
     {
         // Kubelet itself learns about a second late that a container has started.
         let told = async || Ok(says(scope, 0, words)?.contains(expected).then_some(()));
@@ -136,19 +139,19 @@ fn local_run_agrees(scope: &Scope<'_>, job: &Fixture, cluster: &str) -> Result<(
 
 /// What is not there is told in one line, with what may have been meant.
 fn nothing_of_that_name(scope: &Scope<'_>) -> Result<()> {
-    let said = says(scope, 66, &["results", "saxpi"])?;
-    ensure!(said.contains("did you mean saxpy?") && said.trim().lines().count() == 1, "{said}");
+    let said = says(scope, 66, &["results", "watchet"])?;
+    ensure!(said.contains("did you mean watched?") && said.trim().lines().count() == 1, "{said}");
     let mut elsewhere = Command::new(plugin(scope));
     elsewhere
-        .args(["watch", JOB, "--namespace", "default", "--kubeconfig"])
+        .args(["watch", WATCHED, "--namespace", "default", "--kubeconfig"])
         .arg(scope.cluster().kubeconfig());
     let output = elsewhere.output()?;
     let said = text(&output.stderr);
     ensure!(output.status.code() == Some(66), "{said}");
     ensure!(said.contains(&format!("add -n {}", scope.namespace())), "{said}");
-    let said = says(scope, 77, &["watch", JOB, "--as", "nobody"])?;
+    let said = says(scope, 77, &["watch", WATCHED, "--as", "nobody"])?;
     ensure!(said.contains("\"nobody\" cannot get resource \"tunejobs\""), "{said}");
-    let said = says(scope, 78, &["watch", JOB, "--context", "nowhere"])?;
+    let said = says(scope, 78, &["watch", WATCHED, "--context", "nowhere"])?;
     ensure!(said.contains("no context \"nowhere\""), "{said}");
     Ok(())
 }
