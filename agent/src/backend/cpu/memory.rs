@@ -1,4 +1,4 @@
-//! Buffers between guard pages.
+//! Buffers between guards.
 //!
 //! A candidate that runs over either end of a buffer meets memory that it cannot touch, and crashes. Buffers
 //! are aligned to a cache line, so up to 63 bytes may lie between a buffer's end and the guard, and up to a
@@ -13,10 +13,13 @@ use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, m
 const ALIGNMENT: usize = 64;
 /// A multiple of every page size that the architecture may have.
 const GRANULE: usize = if cfg!(target_arch = "x86_64") { 4 << 10 } else { 64 << 10 };
+/// Length of a guard: no memory, and wide enough that an index which is off by some rows of a matrix does not land in what
+/// lies beyond.
+const GUARD: usize = 1 << 20;
 /// What fills the bytes around a buffer.
 const CANARY: u8 = 0xC5;
 
-/// Memory of a fixed length between two guard pages, readable and writable.
+/// Memory of a fixed length between two guards, readable and writable.
 #[derive(Debug)]
 pub(super) struct Guarded {
     /// First byte of the mapping, the front guard's.
@@ -35,24 +38,24 @@ impl Guarded {
         let too_long = || io::Error::from(io::ErrorKind::OutOfMemory);
         let room = len.checked_next_multiple_of(ALIGNMENT).ok_or_else(too_long)?;
         let middle = room.max(1).checked_next_multiple_of(GRANULE).ok_or_else(too_long)?;
-        let mapped = middle.checked_add(2 * GRANULE).ok_or_else(too_long)?;
+        let mapped = middle.checked_add(2 * GUARD).ok_or_else(too_long)?;
         // SAFETY: a new mapping at an address of the kernel's choice disturbs nothing.
         let base =
             unsafe { mmap_anonymous(std::ptr::null_mut(), mapped, ProtFlags::empty(), MapFlags::PRIVATE) }?;
         let base = base.cast::<u8>();
-        let mut memory = Self { base, mapped, offset: GRANULE + middle - room, len };
+        let mut memory = Self { base, mapped, offset: GUARD + middle - room, len };
         let access = MprotectFlags::READ | MprotectFlags::WRITE;
         // SAFETY: the range lies within the mapping made above, which nothing refers to yet.
-        unsafe { mprotect(base.add(GRANULE).cast(), middle, access) }?;
+        unsafe { mprotect(base.add(GUARD).cast(), middle, access) }?;
         memory.seal();
         Ok(memory)
     }
 
     /// Makes the memory, and the canaries, read-only for good.
     pub(super) fn protect(self) -> io::Result<ReadOnly> {
-        let middle = self.mapped - 2 * GRANULE;
+        let middle = self.mapped - 2 * GUARD;
         // SAFETY: the range is this mapping's middle, and no reference into it lives beside `self`.
-        unsafe { mprotect(self.base.add(GRANULE).cast(), middle, MprotectFlags::READ) }?;
+        unsafe { mprotect(self.base.add(GUARD).cast(), middle, MprotectFlags::READ) }?;
         Ok(ReadOnly(self))
     }
 
@@ -90,7 +93,7 @@ impl Guarded {
     /// Start and length of the canary before the buffer, and of the one after it.
     fn slack(&self) -> [(usize, usize); 2] {
         let end = self.offset + self.len;
-        [(GRANULE, self.offset - GRANULE), (end, self.mapped - GRANULE - end)]
+        [(GUARD, self.offset - GUARD), (end, self.mapped - GUARD - end)]
     }
 
     fn part(&self, start: usize, len: usize) -> &[u8] {
@@ -142,7 +145,7 @@ mod tests {
             memory.bytes_mut().fill(1);
             let [(_, front), (back_start, back)] = memory.slack();
             assert!(front < GRANULE || len == 0);
-            assert!(back < ALIGNMENT && back_start + back == memory.mapped - GRANULE);
+            assert!(back < ALIGNMENT && back_start + back == memory.mapped - GUARD);
             assert_eq!(memory.broken_seal(), None);
         }
     }
