@@ -109,75 +109,12 @@ fn agree(times_ns: &[u64], percent: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
-    use fractune_tuner::kernel::{Configuration, Value};
-    use fractune_tuner::settings::Sharing;
-
-    use super::super::backend::{Backend, Prepared};
-    use super::super::canary::Canary;
-    use super::super::fixture;
-    use super::super::rounds::Seen;
+    use super::super::fixture::{self, Later};
     use super::*;
-    use crate::backend::replay::{Recording, RecordingFile};
-    use crate::gate::{Access, Gate};
-    use crate::worker::protocol::Load;
 
-    fn configuration(step: u32) -> Configuration {
-        Configuration(BTreeMap::from([("step".to_owned(), Value::Int(step.into()))]))
-    }
-
-    /// What is known after the rounds gave each trial its number of microseconds less ten, at each of two shares, and then
-    /// the confirmation these outcomes at 100 % and 50 %, or times in nanoseconds. Trial 0 is the default.
-    fn confirmed(later: [[Result<u64, &str>; 2]; 3]) -> Known {
-        let mut file = tempfile::Builder::new().suffix(".jsonl").tempfile().unwrap();
-        writeln!(file, r#"{{"format":"fractune-trials","version":1,"task":"scale/small","identity":{{}}}}"#)
-            .unwrap();
-        for (trial, at) in later.iter().enumerate() {
-            let at = [100, 50].iter().zip(at).map(|(share, later)| match later {
-                Ok(time) => {
-                    format!(r#"{{"share":{share},"outcome":"Ok","timeNs":{time},"samplesNs":[{time}]}}"#)
-                }
-                Err(outcome) => {
-                    format!(r#"{{"share":{share},"outcome":"{outcome}","timeNs":null,"samplesNs":[]}}"#)
-                }
-            });
-            let at = at.collect::<Vec<_>>().join(",");
-            writeln!(
-                file,
-                r#"{{"trial":{trial},"configuration":{{"step":{trial}}},"outcome":"Ok","compileNs":1,"measurements":[{at}],"elapsedMs":1}}"#
-            )
-            .unwrap();
-        }
-        let files = [RecordingFile { share: None, path: file.path().into() }];
-        let plan = fixture::plan("[50, 100]", "[0, 1, 2]");
-        let backend = Backend::Replay(Recording::read(&files, &plan.shares).unwrap());
-        let gate = Gate::gpu();
-        let access = Access::new(&gate, Sharing::Auto);
-        let (task, listener) = (&plan.tasks[0], &|_| ());
-        let (backend, gate, access, canary) = (&backend, &gate, &access, &Canary::default());
-        let run = TaskRun { number: 0, plan: &plan, task, backend, gate, access, canary, listener };
-        let mut runners = [100, 50].map(|share| Runner::new(backend, &plan, task, share));
-        let prepared = |trial| Prepared {
-            trial,
-            configuration: configuration(trial),
-            load: Load::default(),
-            compile_ns: 0,
-        };
-        let rounds: BTreeMap<u32, Vec<u64>> =
-            (0..3).map(|trial| (trial, vec![10_000 - 1000 * u64::from(trial)])).collect();
-        let conditions = [100, 50].map(Condition::quiet);
-        let mut known = Known {
-            finalists: BTreeMap::new(),
-            prepared: (0..3).map(prepared).collect(),
-            samples: conditions.iter().map(|&condition| (condition, rounds.clone())).collect(),
-            winners: BTreeMap::new(),
-            default: 0,
-            seen: Seen::default(),
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(confirm(&run, &mut runners, &mut known)).unwrap();
-        known
+    /// What is known after the rounds of [`fixture::recorded`] and a confirmation with these outcomes.
+    fn confirmed(later: Later) -> Known {
+        fixture::recorded(later, async |run, runners, known| confirm(run, runners, known).await.unwrap())
     }
 
     fn winners(known: &Known) -> [Option<u32>; 2] {

@@ -9,6 +9,7 @@ use fractune_tuner::trial::Trial;
 
 use super::TaskRun;
 use super::batch::acquire;
+use super::confirm::confirm;
 use super::finals::{Known, by_time, prepare, remember};
 use super::plan::{Event, RunError};
 use super::rounds::{Manner, rounds, turns};
@@ -58,17 +59,10 @@ pub(super) async fn measure(
             }
         }
         known.finalists.insert(*condition, finalists.clone());
-        beside(run, known, *condition, finalists, guests, &mut loads).await?;
+        beside(run, runners, known, *condition, finalists, guests, &mut loads).await?;
     }
     for _ in 0..PASSES {
-        let judged = known.samples.values_mut().flatten();
-        for (_, samples) in judged.filter(|(trial, _)| known.seen.condemned.contains(trial)) {
-            samples.clear();
-        }
-        // Quiet winners are those that were confirmed.
-        let found =
-            winners(&known.samples).into_iter().filter(|(condition, _)| !condition.neighbours.is_quiet());
-        known.winners.extend(found);
+        settle(run, runners, known).await?;
         let missing = cross_plan(&known.winners, known.default, &known.samples);
         if missing.is_empty() {
             break;
@@ -78,7 +72,7 @@ pub(super) async fn measure(
             if !condition.neighbours.is_quiet() {
                 let may_run = guests(known, condition);
                 asked.retain(|trial| may_run.contains(trial));
-                beside(run, known, condition, Vec::new(), asked, &mut loads).await?;
+                beside(run, runners, known, condition, Vec::new(), asked, &mut loads).await?;
                 remember(known.samples.entry(condition).or_default(), &entries, BTreeMap::new());
                 continue;
             }
@@ -91,20 +85,22 @@ pub(super) async fn measure(
             remember(known.samples.entry(condition).or_default(), &entries, taken);
         }
     }
-    judge(known);
+    settle(run, runners, known).await?;
     Ok(loads)
 }
 
 /// Takes what answered wrongly anywhere out of everything, and finds the winners of the loaded conditions. Quiet winners
-/// stay those that were confirmed, but for what was taken out.
-fn judge(known: &mut Known) {
-    let condemned = &known.seen.condemned;
-    let judged = known.samples.values_mut().flatten().filter(|(trial, _)| condemned.contains(trial));
-    judged.for_each(|(_, samples)| samples.clear());
-    known.winners.retain(|condition, trial| condition.neighbours.is_quiet() && !condemned.contains(trial));
+/// stay those that were confirmed; where one was taken out, what is left is confirmed.
+async fn settle(run: &TaskRun<'_>, runners: &mut [Runner<'_>], known: &mut Known) -> Result<(), RunError> {
+    known.take_out();
+    known.winners.retain(|condition, _| condition.neighbours.is_quiet());
+    if known.winners.values().any(|winner| known.seen.condemned.contains(winner)) {
+        confirm(run, runners, known).await?;
+    }
     for (condition, trial) in winners(&known.samples) {
         known.winners.entry(condition).or_insert(trial);
     }
+    Ok(())
 }
 
 /// Winners so far and the default, as far as they are known to run at the condition's share: what fails beside a load
@@ -120,6 +116,7 @@ fn guests(known: &Known, condition: Condition) -> Vec<u32> {
 /// again and again, the condition has no result, and a note says so.
 async fn beside(
     run: &TaskRun<'_>,
+    runners: &mut [Runner<'_>],
     known: &mut Known,
     condition: Condition,
     contenders: Vec<u32>,
@@ -177,6 +174,7 @@ async fn beside(
         drop(quiet);
         runner.stop().await;
         neighbour.stop().await;
+        runners.iter_mut().filter(|own| own.share == condition.share).for_each(|own| own.hear(&runner));
         match measured {
             Ok((taken, load)) => {
                 known.samples.entry(condition).or_default().extend(taken?);
@@ -203,9 +201,11 @@ fn contenders(trials: &[Trial], share: u8) -> Vec<u32> {
 
 #[cfg(test)]
 mod tests {
+    use fractune_tuner::condition::Neighbours;
     use fractune_tuner::kernel::Configuration;
     use fractune_tuner::trial::{Measurement, Outcome};
 
+    use super::super::fixture;
     use super::*;
 
     fn trial(trial: u32, time_ns: Option<u64>) -> Trial {
@@ -222,5 +222,29 @@ mod tests {
         assert!(contenders(&trials, 50).is_empty(), "nothing was timed there");
         let many: Vec<Trial> = (0..40).map(|number| trial(number, Some(1000 + u64::from(number)))).collect();
         assert_eq!(contenders(&many, 25).len(), 32);
+    }
+
+    #[test]
+    fn a_quiet_winner_that_answers_wrongly_beside_a_load_makes_room_for_one_that_is_confirmed() {
+        let later = [[Ok(9900), Ok(7000)], [Ok(9100), Ok(9200)], [Ok(8000), Ok(8000)]];
+        let quiet = [100, 50].map(Condition::quiet);
+        let beside = Condition { share: 50, neighbours: Neighbours::Memory };
+        let known = fixture::recorded(later, async |run, runners, known| {
+            let samples = BTreeMap::from([(0, vec![21_000]), (1, vec![20_000]), (2, vec![19_000])]);
+            known.samples.insert(beside, samples);
+            known.winners = quiet.iter().chain([&beside]).map(|&condition| (condition, 2)).collect();
+            known.seen.condemned.insert(2);
+            settle(run, runners, known).await.unwrap();
+        });
+        let winner = |condition| known.winners.get(&condition).copied();
+        assert_eq!(
+            quiet.map(winner),
+            [Some(1), Some(0)],
+            "the default is faster than what the rounds had as next"
+        );
+        assert_eq!(winner(beside), Some(1));
+        let at_all =
+            known.samples.values().filter_map(|trials| trials.get(&1)).filter_map(|taken| median(taken));
+        assert_eq!(at_all.collect::<BTreeSet<_>>(), BTreeSet::from([9100, 9200, 20_000]), "confirmed times");
     }
 }

@@ -343,6 +343,11 @@ impl<'a> Runner<'a> {
         self.notes.iter().cloned().collect()
     }
 
+    /// Takes over what another one's workers said.
+    pub(super) fn hear(&mut self, other: &Runner<'_>) {
+        self.notes.extend(other.notes.iter().cloned());
+    }
+
     /// Run time in nanoseconds that the final rounds may take for each finalist: what the backend says, or
     /// enough for a median where a run is long.
     pub(super) fn finalist_budget_ns(&self) -> u64 {
