@@ -9,7 +9,7 @@ use fractune_tuner::measure::{FinalSamples, median};
 use super::TaskRun;
 use super::finals::Known;
 use super::plan::RunError;
-use super::rounds::brief;
+use super::rounds::{brief, rounds};
 use super::session::Runner;
 
 /// Places in the GPU's memory where a share's winner is measured: at least, and at most while they disagree.
@@ -20,13 +20,14 @@ const WITH_GUESTS: usize = 2;
 
 /// Measures the winners and the default once more, at every share and in several places of the GPU's memory: what a worker got
 /// by chance is worth a few percent. Their times are these alone, and a share's winner is the fastest by them. A winner that
-/// fails now makes room for the next.
+/// fails now makes room for the next, which may be one that the rounds dropped for being slower than this one.
 pub(super) async fn confirm(
     run: &TaskRun<'_>,
     runners: &mut [Runner<'_>],
     known: &mut Known,
 ) -> Result<(), RunError> {
     'winners: loop {
+        replace(run, runners, known).await?;
         known.judge();
         let mut confirmed = FinalSamples::new();
         let mut fastest = BTreeMap::new();
@@ -49,6 +50,26 @@ pub(super) async fn confirm(
         known.winners = fastest;
         return Ok(());
     }
+}
+
+/// Has the finalists that are left take turns anew at each share whose winner has failed since.
+async fn replace(run: &TaskRun<'_>, runners: &mut [Runner<'_>], known: &mut Known) -> Result<(), RunError> {
+    known.take_out();
+    let Known { finalists, prepared, samples, winners, seen, .. } = known;
+    for runner in &mut *runners {
+        let here = Condition::quiet(runner.share);
+        let samples = samples.entry(here).or_default();
+        let stands = |winner| samples.get(winner).is_some_and(|taken| !taken.is_empty());
+        if winners.get(&here).is_none_or(stands) {
+            continue;
+        }
+        let has_failed = |trial: &u32| samples.get(trial).is_some_and(Vec::is_empty);
+        let finalists = finalists.get(&here).into_iter().flatten().copied();
+        let left: BTreeSet<u32> = finalists.filter(|trial| !has_failed(trial)).collect();
+        samples.retain(|trial, _| !left.contains(trial));
+        samples.extend(rounds(run, runner, prepared, left, Vec::new(), seen).await?);
+    }
+    Ok(())
 }
 
 /// Times of the winners and the default at one share, in one place of its worker's memory after the other: in further ones
@@ -138,6 +159,20 @@ mod tests {
         let known = confirmed([[Ok(9900), Ok(9900)], [Ok(9100), Ok(9100)], [Err("RuntimeError"), Ok(8000)]]);
         assert_eq!(winners(&known), [Some(1), Some(2)]);
         assert_eq!((time(&known, 100, 2), time(&known, 50, 2)), (None, Some(8000)));
+    }
+
+    #[test]
+    fn what_the_rounds_dropped_is_next_when_what_dropped_it_fails() {
+        let later = [[Ok(9900), Ok(9900)], [Ok(9100), Ok(9100)], [Err("RunTimeout"), Err("WrongAnswer")]];
+        let known = fixture::recorded(later, async |run, runners, known| {
+            for (condition, trials) in &mut known.samples {
+                trials.retain(|&trial, _| trial == 2);
+                known.finalists.insert(*condition, vec![2, 1]);
+            }
+            confirm(run, runners, known).await.unwrap();
+        });
+        assert_eq!(winners(&known), [Some(1), Some(1)]);
+        assert_eq!([100, 50].map(|share| time(&known, share, 0)), [Some(9900); 2], "the default, beside it");
     }
 
     #[test]

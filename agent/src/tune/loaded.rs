@@ -46,9 +46,6 @@ pub(super) async fn measure(
     if loaded.is_empty() || known.winners.is_empty() {
         return Ok(loads);
     }
-    for runner in &mut *runners {
-        runner.stop().await;
-    }
     for condition in &loaded {
         let finalists = contenders(trials, condition.share);
         let guests = guests(known, *condition);
@@ -125,7 +122,16 @@ async fn beside(
 ) -> Result<(), RunError> {
     let entries: BTreeSet<u32> = contenders.into_iter().chain(asked.iter().copied()).collect();
     let is_prepared = |entry: &u32| known.prepared.iter().any(|prepared| prepared.trial == *entry);
-    let entries: Vec<u32> = entries.into_iter().filter(is_prepared).collect();
+    let is_condemned = |entry: &u32| known.seen.condemned.contains(entry);
+    let entries: Vec<u32> =
+        entries.into_iter().filter(|entry| is_prepared(entry) && !is_condemned(entry)).collect();
+    if entries.is_empty() {
+        return Ok(());
+    }
+    // Nothing else is beside the load, and there is memory for it.
+    for own in &mut *runners {
+        own.stop().await;
+    }
     (run.listener)(Event::Finals { task: run.number, condition, entries: entries.len() });
     let quiet_ns = known
         .samples
@@ -185,9 +191,8 @@ async fn beside(
         }
     }
     let name = run.task.name();
-    (run.listener)(Event::Note(format!(
-        "{name}: not measured at {condition}: its load died each time: {why}"
-    )));
+    let what = if loads.contains_key(&condition) { "not all was measured" } else { "not measured" };
+    (run.listener)(Event::Note(format!("{name}: {what} at {condition}: its load died each time: {why}")));
     Ok(())
 }
 

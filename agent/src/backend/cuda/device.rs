@@ -117,6 +117,7 @@ impl Device {
             Fault::Candidate { message, .. } => Fault::fatal(format!("the reference {message}")),
             other => other,
         })?;
+        self.mend_inputs()?;
         if let Err(error) = self.run_fresh(&mut reference.launchable, Fresh::All) {
             // Its own fault or a neighbour's: in a fresh worker the reference shows which.
             return Err(fatal(&self.context, &error, format!("the reference fails: {error}")));
@@ -143,6 +144,16 @@ impl Device {
         Ok(())
     }
 
+    /// Makes inputs again that timed runs have written to since they were last looked at.
+    fn mend_inputs(&self) -> Result<(), Fault> {
+        for slot in &self.slots {
+            if let Slot::Input(input) = slot {
+                input.mend(&self.checks, self.seed).map_err(|error| gone(&error))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Puts the buffers that candidates see elsewhere in the GPU's memory, as another worker would have them. Candidates
     /// know the old places, and are unloaded.
     ///
@@ -150,12 +161,7 @@ impl Device {
     /// [`Fault::Fatal`] where there is no room beside them, and they stay where they are; [`Fault::Lost`] when the device is.
     pub fn relocate(&mut self) -> Result<(), Fault> {
         self.candidates.clear();
-        for slot in &self.slots {
-            // A timed run may have written to it since it was last looked at.
-            if let Slot::Input(input) = slot {
-                input.mend(&self.checks, self.seed).map_err(|error| gone(&error))?;
-            }
-        }
+        self.mend_inputs()?;
         let context = &self.context;
         let shift = shift(context);
         let buffers = self.slots.iter().filter_map(Slot::seen);
